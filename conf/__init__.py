@@ -1,0 +1,1 @@
+"""Jinja2 templates and the commented example of the settings file."""

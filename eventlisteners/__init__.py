@@ -1,0 +1,1 @@
+"""The short main programs that supervisord runs as event listeners."""

@@ -1,0 +1,98 @@
+"""What several rooms' tests need."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+needs_comfyui = pytest.mark.skipif(
+    not os.environ.get("COMFYUI_DIR"),
+    reason="needs a real ComfyUI: set COMFYUI_DIR to its folder (and COMFYUI_PYTHON to its interpreter)",
+)
+
+CLI_ARGS = """\
+import argparse
+import enum
+
+import comfy.options
+
+
+class Speed(enum.Enum):
+    SLOW = "slow"
+    QUICK = "quick"
+
+
+def existing_folder(path):
+    raise argparse.ArgumentTypeError("there is no such folder")
+
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--port", type=int, default=8188)
+parser.add_argument("--listen", nargs="?", const="0.0.0.0")
+parser.add_argument("--speed", type=Speed)
+parser.add_argument("--folder", type=existing_folder)
+parser.add_argument("--level", choices=["low", "high"])
+group = parser.add_mutually_exclusive_group()
+group.add_argument("--cpu", action="store_true")
+group.add_argument("--gpu-only", action="store_true")
+args = parser.parse_args(None if comfy.options.args_parsing else [])
+if args.port == 13:
+    parser.error("not that port")
+"""
+"""A small ``comfy/cli_args.py`` with one option of each kind, and a check after parsing."""
+
+OPTIONS = """\
+args_parsing = False
+
+
+def enable_args_parsing():
+    global args_parsing
+    args_parsing = True
+"""
+
+
+def make_comfyui(folder: Path, cli_args: str = CLI_ARGS, version: str = "0.3.64") -> Path:
+    """Write what makes a folder look like a ComfyUI; returns the folder."""
+    (folder / "comfy").mkdir(parents=True)
+    (folder / "main.py").write_text("raise SystemExit('main.py is not to be run')\n")
+    (folder / "comfyui_version.py").write_text(f'__version__ = "{version}"\n')
+    (folder / "comfy" / "cli_args.py").write_text(cli_args)
+    (folder / "comfy" / "options.py").write_text(OPTIONS)
+    return folder
+
+
+def make_program(path: Path, text: str) -> Path:
+    """Write an executable shell script; returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def wait_until(condition: Callable[[], object], deadline: float = 30.0, what: str = "") -> None:
+    """Return as soon as the condition holds; fail if it does not within `deadline` seconds."""
+    end = time.monotonic() + deadline
+    while not condition():
+        assert time.monotonic() < end, f"not within {deadline:g} s: {what}"
+        time.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether the process lives; one that is dead and not reaped does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody held a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
