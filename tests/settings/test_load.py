@@ -1,0 +1,191 @@
+"""Where settings come from, and that every mistake is said at once, with its mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfy_supervisor.errors import UserError
+from comfy_supervisor.settings import FILE_NAME, Loaded, find, load
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / FILE_NAME
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def loaded(folder: Path, text: str, **environ: str) -> Loaded:
+    return load(write(folder, text), {f"COMFY_SUPERVISOR__{name}": value for name, value in environ.items()})
+
+
+def problems(folder: Path, text: str, **environ: str) -> list[str]:
+    """Return the complaints, without the file's path."""
+    with pytest.raises(UserError) as caught:
+        loaded(folder, text, **environ)
+    return [problem.removeprefix(f"{folder / FILE_NAME}: ") for problem in caught.value.problems]
+
+
+class TestFind:
+    """``-c``, $COMFY_SUPERVISOR_CONFIG, the working folder, the user's, /etc: the first wins."""
+
+    def test_the_order(self, tmp_path: Path) -> None:
+        given, named = write(tmp_path / "given", ""), write(tmp_path / "named", "")
+        here, users = write(tmp_path / "cwd", ""), write(tmp_path / "home/.config/comfy-supervisor", "")
+        environ = {"COMFY_SUPERVISOR_CONFIG": str(named), "HOME": str(tmp_path / "home")}
+        cwd = tmp_path / "cwd"
+        assert find(str(given), environ, cwd) == given
+        assert find(None, environ, cwd) == named
+        del environ["COMFY_SUPERVISOR_CONFIG"]
+        assert find(None, environ, cwd) == here
+        here.unlink()
+        assert find(None, environ, cwd) == users
+        environ["XDG_CONFIG_HOME"] = str(tmp_path / "elsewhere")
+        assert find(None, environ, cwd) is None
+
+    def test_a_relative_name_counts_from_the_working_folder(self, tmp_path: Path) -> None:
+        file = write(tmp_path, "")
+        assert find(FILE_NAME, {}, tmp_path) == file
+
+    @pytest.mark.parametrize("how", ["--config", "$COMFY_SUPERVISOR_CONFIG"])
+    def test_one_that_was_named_and_is_not_there_is_said(self, how: str, tmp_path: Path) -> None:
+        given, environ = ("x.toml", {}) if how == "--config" else (None, {"COMFY_SUPERVISOR_CONFIG": "x.toml"})
+        with pytest.raises(UserError, match=r"x\.toml: no such file, though .*" + how[1:]):
+            find(given, environ, tmp_path)
+
+    def test_none_is_fine(self) -> None:
+        assert load(None, {}).settings.comfyui.port == 8188
+
+
+class TestEnvironment:
+    """``COMFY_SUPERVISOR__TABLE__KEY`` wins over the file."""
+
+    def test_it_wins(self, tmp_path: Path) -> None:
+        found = loaded(tmp_path, "[comfyui]\nport = 1\nlisten = '::1'", COMFYUI__PORT="8189", GPU__TIERS__GPU_ONLY="30")
+        assert (found.settings.comfyui.port, found.settings.comfyui.listen) == (8189, "::1")
+        assert found.settings.gpu.tiers.gpu_only == 30
+
+    @pytest.mark.parametrize(
+        ("text", "devices"),
+        [("all", "all"), ("0,2", (0, 2)), ("[0, 2]", (0, 2)), ("GPU-a,1", ("GPU-a", 1)), ('["MIG-x"]', ("MIG-x",))],
+    )
+    def test_lists_are_written_as_people_write_them(self, text: str, devices: object) -> None:
+        assert load(None, {"COMFY_SUPERVISOR__GPU__DEVICES": text}).settings.gpu.devices == devices
+
+    def test_arguments_are_split_as_a_shell_would(self) -> None:
+        found = load(None, {"COMFY_SUPERVISOR__COMFYUI__EXTRA_ARGS": "--fast --preview-method 'a b'"})
+        assert found.settings.comfyui.extra_args == ("--fast", "--preview-method", "a b")
+
+    def test_a_variable_for_comfyui_keeps_its_case(self, tmp_path: Path) -> None:
+        found = loaded(tmp_path, "[comfyui.environment]\nA = 'b'", COMFYUI__ENVIRONMENT__Hf_Home="/x")
+        assert found.settings.comfyui.environment == {"A": "b", "Hf_Home": "/x"}
+
+    def test_a_wrong_one_is_named(self, tmp_path: Path) -> None:
+        found = problems(
+            tmp_path, "[comfyui]\nlisten = 'x'", COMFYUI__PORT="x", COMFYUI__PROT="1", COMFYUI__ENVIRONMENT="3"
+        )
+        assert sorted(found) == [
+            'comfyui.listen = "x": expected IP addresses, separated by commas',
+            'environment variable COMFY_SUPERVISOR__COMFYUI__ENVIRONMENT: comfyui.environment = "3": '
+            "expected a table: a text sets the variable, false removes it",
+            'environment variable COMFY_SUPERVISOR__COMFYUI__PORT: comfyui.port = "x": expected a port, 1 to 65535',
+            'environment variable COMFY_SUPERVISOR__COMFYUI__PROT: comfyui.prot = "1": unknown key; '
+            "did you mean comfyui.port?",
+        ]
+
+    def test_a_table_is_not_replaced_by_a_value(self, tmp_path: Path) -> None:
+        assert "a plain value where a table belongs" in problems(tmp_path, "[gpu]", GPU="3")[0]
+        assert (
+            "a plain value where a table belongs" in problems(tmp_path, "[gpu]\npolicy='none'", GPU__POLICY__X="3")[0]
+        )
+
+
+BAD = [
+    ("prot = 1\n", ["prot = 1: unknown key; did you mean comfyui.port?"]),
+    ("[comfyui]\nprot = 1", ["comfyui.prot = 1: unknown key; did you mean comfyui.port?"]),
+    ("[comfy]\nport = 1", ['comfy = {"port": 1}: unknown key; did you mean comfyui?']),
+    ("[paths]\nport = 1", ["paths.port = 1: unknown key; did you mean comfyui.port?"]),
+    ("[comfyui]\nzzz = 1", ["comfyui.zzz = 1: unknown key; README.md lists them all"]),
+    ("comfyui = 3", ["comfyui = 3: expected a table"]),
+    ("[comfyui]\nport = 65536", ["comfyui.port = 65536: expected a port, 1 to 65535"]),
+    ("[comfyui]\nport = 'x'", ['comfyui.port = "x": expected a port, 1 to 65535']),
+    (
+        "[comfyui]\nlisten = '127.0.0.1:80'",
+        ['comfyui.listen = "127.0.0.1:80": expected IP addresses, separated by commas'],
+    ),
+    (
+        "[comfyui]\ndirectory = 'a\\nb'\n".replace("'", '"'),
+        ['comfyui.directory = "a\\nb": expected a path without control characters'],
+    ),
+    ("[comfyui]\nuser = 'a b'", ['comfyui.user = "a b": expected the name of an account']),
+    ("[comfyui]\nextra_args = [3]", ["comfyui.extra_args = 3: expected a list of arguments, or one text of them"]),
+    (
+        '[comfyui]\nextra_args = "--a \'b"',
+        ['comfyui.extra_args = "--a \'b": expected a list of arguments, or one text of them'],
+    ),
+    (
+        "[comfyui.environment]\n'A B' = 'x'",
+        ['comfyui.environment = "A B": expected a table: a text sets the variable, false removes it'],
+    ),
+    (
+        "[gpu]\ndevices = ['GPU-a', 'x']",
+        ['gpu.devices = ["GPU-a", "x"]: expected "auto", "all", "cpu", or a list of indices and UUIDs'],
+    ),
+    ("[gpu]\ndevices = []", ['gpu.devices = []: expected "auto", "all", "cpu", or a list of indices and UUIDs']),
+    ("[gpu]\npolicy = 'tears'", ['gpu.policy = "tears": expected "tiers", "dynamic" or "none"']),
+    ("[logs]\nmax_bytes = '5'", ['logs.max_bytes = "5": expected bytes, or a text such as "50MiB"; 1024 or more']),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD, ids=[text for text, _ in BAD])
+def test_each_mistake_has_its_message(text: str, expected: list[str], tmp_path: Path) -> None:
+    assert problems(tmp_path, text) == expected
+
+
+CLASHES = [
+    ("[gpu.tiers]\nhighvram = 20", "gpu.tiers = "),
+    ("[gpu]\ndevices = [0, 0]", "gpu.devices = [0, 0]: expected each GPU once"),
+    ("[comfyui]\nextra_args = '--port 3'", '"--port": --port has a setting of its own; set comfyui.port instead'),
+    ("[restart]\nfirst_delay = 400", "restart.first_delay = 400: expected at most restart.longest_delay"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), CLASHES, ids=[text for text, _ in CLASHES])
+def test_what_can_not_be_meant_together_is_said(text: str, expected: str, tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, text)
+    assert expected in found
+
+
+def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        "oops = 1\n[comfyui]\nport = 'x'\nprot = 2\n[gpu]\ndevices = [0, 0]\n[logs]\nbackups = -1",
+        PATHS__STAET="/x",
+    )
+    text = "\n".join(found)
+    assert len(found) == 6
+    for part in ("oops", "comfyui.port", "comfyui.prot", "gpu.devices", "logs.backups", "paths.staet"):
+        assert part in text
+
+
+@pytest.mark.parametrize("content", [b"[comfyui", b"a = \xff", b"a = 1\na = 2"])
+def test_a_file_that_is_no_toml_is_said_with_its_place(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.toml: not (valid TOML: .*document|UTF-8 at byte)"):
+        load(file, {})
+
+
+def test_a_long_value_is_cut(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, f"[gpu]\npolicy = '{'x' * 500}'")
+    assert len(found) < 200
+
+
+def test_paths_count_from_the_settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    found = loaded(tmp_path, "")
+    assert found.path("a/../b") == tmp_path / "b"
+    assert found.path("~/a") == Path("/home/me/a")
+    assert found.path("/a") == Path("/a")
