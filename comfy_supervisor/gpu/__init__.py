@@ -1,0 +1,53 @@
+"""The machine's NVIDIA GPUs, as NVML knows them: what there is, and what it is doing.
+
+NVML is only ever called in a helper process with a deadline; importing this package calls nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..model import Driver, GpuReport, GpuUse
+from .helper import NoAnswerError, ask
+from .pci import devices_folder, nvidia_gpus
+from .report import report, uses
+
+_Read = TypeVar("_Read")
+
+
+def detect(*, deadline: float = 10.0, pci: Path | None = None) -> GpuReport:
+    """Return this machine's GPUs and the state of its driver; raises nothing.
+
+    Takes at most ``deadline`` seconds, and half a second more if NVML hangs. ``pci`` is the folder of PCI
+    devices, by default /sys/bus/pci/devices, or what COMFY_SUPERVISOR_PCI_DEVICES names (for tests and odd
+    machines). A GPU that shares the machine's memory (GB10, Jetson) is given all of it as its own.
+    """
+    hardware = nvidia_gpus(pci or devices_folder())
+    try:
+        return _ask("detect", deadline, lambda answer: report(answer, hardware))
+    except NoAnswerError as trouble:
+        return GpuReport(trouble.driver, trouble.text)
+
+
+def use(*, deadline: float = 5.0) -> Mapping[str, GpuUse]:
+    """Return what each GPU and MIG instance is doing, by UUID; empty if NVML can't tell within ``deadline`` seconds.
+
+    Memory is in MiB, the driver's own share included. A GPU that can't be reached is left out.
+    """
+    try:
+        return _ask("use", deadline, uses)
+    except NoAnswerError:
+        return {}
+
+
+def _ask(question: str, deadline: float, read: Callable[[Mapping[str, Any]], _Read]) -> _Read:
+    """Return the helper's answer as ``read`` understands it; raises NoAnswerError."""
+    answer = ask(question, deadline)
+    try:
+        return read(answer)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # An upgrade under a running process: the helper on disk is newer than the code in memory.
+        text = "the NVML helper on disk is of another release than this process: start it anew"
+        raise NoAnswerError(Driver.BROKEN, text) from error
