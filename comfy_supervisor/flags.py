@@ -1,0 +1,227 @@
+"""Which ComfyUI options an instance gets, each with its reason: pure, one ordered table.
+
+What the installed release does not know is left out; what the user's own arguments contradict gives way to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .errors import UserError
+from .model import CommandLine, Flag, Gpu, Instance, Invocation
+from .settings import Settings
+from .settings.schema import MANAGED, Tiers, managed
+
+CPU = "cpu"
+VRAM = ("--gpu-only", "--highvram", "--normalvram", "--lowvram", "--novram", "--cpu")
+"""ComfyUI's VRAM group, of which at most one may be given, in any release."""
+DYNAMIC_VRAM = "--disable-dynamic-vram"
+"""A release that can switch dynamic VRAM off has it on by default on NVIDIA (0.16 and later)."""
+
+QUIET = {
+    "TQDM_DISABLE": "1",
+    "PYTHONUNBUFFERED": "1",
+    "DISABLE_PROGRESS_BARS": "true",
+    "DISABLE_AUTO_LAUNCH": "true",
+    "DONT_PRINT_SERVER": "true",
+    "PYTHONFAULTHANDLER": "1",
+}
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What one of several instances needs for itself, since shared ones destroy each other's files."""
+
+    output: Path
+    user: Path
+    temp: Path
+    """ComfyUI deletes ``temp`` inside it at start and at exit."""
+
+    @property
+    def database(self) -> str:
+        """The URL of an SQLite file of its own."""
+        return f"sqlite:///{self.user / 'comfyui.db'}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the rules look at."""
+
+    instance: Instance
+    settings: Settings
+    accepted: CommandLine
+    folders: Folders | None
+    """None for a lone instance: it keeps ComfyUI's own."""
+
+    @property
+    def gpu(self) -> Gpu | None:
+        """The instance's GPU; None on the CPU."""
+        return self.instance.gpu
+
+    @property
+    def pinned_by_uuid(self) -> bool:
+        """Whether CUDA_VISIBLE_DEVICES carries the UUID; a MIG instance has no other address."""
+        return self.gpu is not None and (self.gpu.mig or self.settings.gpu.pin == "uuid")
+
+
+Rule = Callable[[Case], Iterator[Flag]]
+
+
+def tier(gpu: Gpu, tiers: Tiers) -> str:
+    """Return the VRAM tier of a GPU by its nominal size: ``gpu-only``, ``highvram``, ``normalvram``, ``lowvram``."""
+    bounds = (("gpu-only", tiers.gpu_only), ("highvram", tiers.highvram), ("normalvram", tiers.normalvram))
+    return next((name for name, least in bounds if gpu.nominal_gb >= least), "lowvram")
+
+
+def choose(case: Case) -> Invocation:
+    """Return how to start an instance. Raises UserError if the user's arguments leave no way to mean it."""
+    extra = _extra(case)
+    wanted = [flag for rule in RULES for flag in rule(case)]
+    flags: list[Flag] = []
+    left_out: list[Flag] = []
+    for flag in wanted:
+        why_not = _why_not(flag, case, extra)
+        if why_not:
+            left_out.append(replace(flag, reason=why_not))
+        else:
+            flags.append(flag)
+    return Invocation(
+        flags=(*flags, *extra),
+        environment=_environment(case),
+        tier=tier(case.gpu, case.settings.gpu.tiers) if case.gpu else CPU,
+        left_out=tuple(left_out),
+        notes=tuple(_notes(case, [*flags, *extra])),
+    )
+
+
+def _address(case: Case) -> Iterator[Flag]:
+    comfyui = case.settings.comfyui
+    yield Flag("--listen", (comfyui.listen,), "comfyui.listen")
+    yield Flag("--port", (str(case.instance.port),), f"comfyui.port, for {case.instance.id}")
+    if comfyui.cors_origin:
+        yield Flag("--enable-cors-header", (comfyui.cors_origin,), "comfyui.cors_origin")
+
+
+def _own_folders(case: Case) -> Iterator[Flag]:
+    if case.folders:
+        reason = "one of several instances: shared, they would lose each other's files"
+        yield Flag("--output-directory", (str(case.folders.output),), reason)
+        yield Flag("--temp-directory", (str(case.folders.temp),), reason)
+        yield Flag("--user-directory", (str(case.folders.user),), reason)
+        yield Flag("--database-url", (case.folders.database,), reason)
+
+
+def _device(case: Case) -> Iterator[Flag]:
+    if case.gpu:
+        reason = f"{case.gpu.name}, {case.gpu.uuid}, by its index in PCI order"
+        yield Flag("--cuda-device", (str(case.gpu.index),), reason)
+
+
+def _vram(case: Case) -> Iterator[Flag]:
+    gpu, policy = case.gpu, case.settings.gpu.policy
+    if gpu is None:
+        asked = case.settings.gpu.devices == CPU
+        yield Flag("--cpu", (), 'gpu.devices = "cpu"' if asked else "no NVIDIA GPU in this machine")
+    elif policy == "tiers" or (policy == "dynamic" and DYNAMIC_VRAM not in case.accepted):
+        name = tier(gpu, case.settings.gpu.tiers)
+        yield Flag(f"--{name}", (), f"{gpu.name} has {gpu.memory_mib} MiB: a {gpu.nominal_gb} GB card")
+
+
+def _allocator(case: Case) -> Iterator[Flag]:
+    wanted = case.settings.gpu.cuda_malloc
+    if case.gpu and wanted != "auto":
+        option = "--cuda-malloc" if wanted else "--disable-cuda-malloc"
+        yield Flag(option, (), f"gpu.cuda_malloc = {str(wanted).lower()}")
+
+
+def _headless(_: Case) -> Iterator[Flag]:
+    yield Flag("--disable-auto-launch", (), "nobody sits before this machine")
+    yield Flag("--dont-print-server", (), "keeps the log to what matters")
+
+
+RULES: tuple[Rule, ...] = (_address, _own_folders, _device, _vram, _allocator, _headless)
+"""In the order in which the options are given."""
+
+
+def _why_not(flag: Flag, case: Case, extra: Sequence[Flag]) -> str:
+    """Return why a flag of ours is not given; empty if it is."""
+    if flag.option == "--cuda-device" and case.pinned_by_uuid:
+        return "CUDA_VISIBLE_DEVICES carries the UUID, and this option would overwrite it"
+    if flag.option not in case.accepted:
+        return _unknown(flag.option, case.accepted)
+    for theirs in extra:
+        if theirs.option == flag.option or _exclude_each_other(flag.option, theirs.option, case.accepted):
+            if flag.option == "--cpu":
+                raise UserError(
+                    f"comfyui.extra_args: {theirs.option}: can't be meant together with --cpu, which stands for "
+                    f"{flag.reason}; remove one of them"
+                )
+            return f"comfyui.extra_args has {theirs.option}, and yours win"
+    return ""
+
+
+def _unknown(option: str, accepted: CommandLine) -> str:
+    release = f"ComfyUI {accepted.version}" if accepted.version else "this ComfyUI"
+    if option == "--normalvram":
+        return f"{release} has no such option any more: normal is its default"
+    return f"{release} has no such option"
+
+
+def _exclude_each_other(one: str, other: str, accepted: CommandLine) -> bool:
+    groups = (*accepted.exclusive, VRAM)
+    return one != other and any(one in group and other in group for group in groups)
+
+
+def _extra(case: Case) -> tuple[Flag, ...]:
+    """Return the user's own arguments, one flag an option, abbreviations spelled out."""
+    flags: list[Flag] = []
+    for argument in case.settings.comfyui.extra_args:
+        if argument.startswith("--") and len(argument) > len("--"):
+            name, equals, value = argument.partition("=")
+            option = _spelled_out(name, case.accepted)
+            if option in MANAGED:
+                raise UserError(f'comfyui.extra_args: "{argument}": {managed(option)}')
+            flags.append(Flag(option, (value,) if equals else (), "comfyui.extra_args"))
+        elif flags:
+            flags[-1] = replace(flags[-1], values=(*flags[-1].values, argument))
+        else:
+            raise UserError(f'comfyui.extra_args: "{argument}": expected an option, such as --fast, before any value')
+    return tuple(flags)
+
+
+def _spelled_out(name: str, accepted: CommandLine) -> str:
+    """Return the full name of an option that argparse would take in its abbreviated form."""
+    matches = [option for option in accepted.options if option.startswith(name)]
+    return name if name in accepted or len(matches) != 1 else matches[0]
+
+
+def _environment(case: Case) -> Mapping[str, str]:
+    environment = dict(QUIET)
+    if case.gpu:
+        environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        environment["CUDA_VISIBLE_DEVICES"] = case.gpu.uuid if case.pinned_by_uuid else str(case.gpu.index)
+    else:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    for name, value in case.settings.comfyui.environment.items():
+        if value is False:
+            environment.pop(name, None)
+        else:
+            environment[name] = value
+    return dict(sorted(environment.items()))
+
+
+def _notes(case: Case, flags: Sequence[Flag]) -> Iterator[str]:
+    given = {flag.option for flag in flags}
+    if DYNAMIC_VRAM in case.accepted and case.gpu:
+        for option in sorted(given & {"--gpu-only", "--highvram", "--novram"}):
+            yield f'{option} switches dynamic VRAM off; gpu.policy = "dynamic" leaves it on'
+        if "--lowvram" in given:
+            yield '--lowvram hardly does anything while dynamic VRAM is on; gpu.policy = "dynamic" leaves it out'
+    if case.gpu and "CUDA_VISIBLE_DEVICES" in case.settings.comfyui.environment:
+        yield "comfyui.environment sets CUDA_VISIBLE_DEVICES: choose GPUs with gpu.devices, or the two may disagree"
+    if any(address not in ("127.0.0.1", "::1", "localhost") for address in case.settings.comfyui.listen.split(",")):
+        yield f"the API listens on {case.settings.comfyui.listen} and has no password: keep strangers away from it"
+    if case.settings.comfyui.cors_origin == "*":
+        yield 'comfyui.cors_origin = "*" replaces ComfyUI\'s origin check: any web page may use the API'
