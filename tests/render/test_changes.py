@@ -1,0 +1,51 @@
+"""What taking a configuration over would restart, in words."""
+
+from __future__ import annotations
+
+from comfy_supervisor.render.changes import between
+
+OLD = {
+    "supervisord": {"minfds": "1024"},
+    "program:comfyui": {
+        "command": "/py main.py --port 8188 --highvram 'a b'",
+        "environment": 'A="1,2",B="x"',
+        "stopwaitsecs": "10",
+    },
+}
+
+
+def changed(section: str, **options: str) -> dict[str, dict[str, str]]:
+    return {**OLD, section: {**OLD[section], **options}}
+
+
+def test_the_same_changes_nothing() -> None:
+    assert between(OLD, OLD) == ()
+
+
+def test_a_flag_is_named() -> None:
+    (found,) = between(OLD, changed("program:comfyui", command="/py main.py --port 8188 --gpu-only 'a b'"))
+    assert found.restarts
+    assert found.reasons == ("command: without --highvram a b, with --gpu-only a b",)
+
+
+def test_a_variable_is_named() -> None:
+    (found,) = between(OLD, changed("program:comfyui", environment='A="1,2",B="y"'))
+    assert found.reasons == ('environment: without B="x", with B="y"',)
+
+
+def test_other_options_show_both_values() -> None:
+    (found,) = between(OLD, changed("program:comfyui", stopwaitsecs="20"))
+    assert found.reasons == ("stopwaitsecs: 10 → 20",)
+
+
+def test_supervisords_own_section_restarts_nothing() -> None:
+    (found,) = between(OLD, changed("supervisord", minfds="4096"))
+    assert not found.restarts
+
+
+def test_programs_come_and_go() -> None:
+    new = {"supervisord": OLD["supervisord"], "program:gpu0": OLD["program:comfyui"]}
+    assert [(change.section, change.reasons) for change in between(OLD, new)] == [
+        ("program:comfyui", ("is gone",)),
+        ("program:gpu0", ("is new",)),
+    ]
