@@ -1,0 +1,1 @@
+"""The part of ComfyUI's layout that describes its command line."""

@@ -1,0 +1,78 @@
+"""The WebSocket: who is connected, and what they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import ClientError, WSMsgType, web
+
+_log = logging.getLogger(__name__)
+
+
+class Events:
+    """Sends events to clients; `send` may be called from any thread, the rest from the event loop's."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Deliver by `loop`."""
+        self._loop = loop
+        self.remaining: Callable[[], int] = lambda: 0
+        """How many jobs there are: the queue's to say, which in turn tells us of changes."""
+        self._outbox: asyncio.Queue[tuple[str, Any, str | None]] = asyncio.Queue()
+        self._sockets: dict[str, web.WebSocketResponse] = {}
+        self.client_id: str | None = None
+        """Whose job runs, or ran last; only that client hears of it, or everybody if it is nobody's."""
+        self.node_id: str | None = None
+        """The node that runs."""
+
+    def send(self, event: str, data: object, client_id: str | None = None) -> None:
+        """Send an event to one client, or to all."""
+        self._loop.call_soon_threadsafe(self._outbox.put_nowait, (event, data, client_id))
+
+    def queue_changed(self) -> None:
+        """Tell everybody how many jobs there are."""
+        self.send("status", {"status": self.queue_info()})
+
+    def queue_info(self) -> dict[str, Any]:
+        """Return the answer of ``GET /prompt``."""
+        return {"exec_info": {"queue_remaining": self.remaining()}}
+
+    async def deliver(self) -> None:
+        """Deliver what `send` was given, in order, for ever."""
+        while True:
+            event, data, client_id = await self._outbox.get()
+            named = [client_id] if client_id is not None else list(self._sockets)
+            for name in named:
+                await self._deliver_to(name, event, data)
+
+    async def _deliver_to(self, client_id: str, event: str, data: object) -> None:
+        socket = self._sockets.get(client_id)
+        if socket is None:
+            return
+        try:
+            await socket.send_json({"type": event, "data": data})
+        except (ClientError, OSError) as error:
+            _log.warning("send error: %s", error)
+
+    async def connect(self, request: web.Request) -> web.WebSocketResponse:
+        """Serve ``/ws?clientId=``: an id that is in use moves to the new socket, and the old one goes deaf.
+
+        When either socket closes, the id is gone, whoever has it: as ComfyUI does it.
+        """
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        client_id = request.query.get("clientId") or uuid.uuid4().hex
+        self._sockets[client_id] = socket
+        try:
+            await self._deliver_to(client_id, "status", {"status": self.queue_info(), "sid": client_id})
+            if self.client_id == client_id and self.node_id is not None:
+                await self._deliver_to(client_id, "executing", {"node": self.node_id})
+            async for message in socket:
+                if message.type is WSMsgType.ERROR:
+                    _log.warning("ws connection closed with exception %s", socket.exception())
+        finally:
+            self._sockets.pop(client_id, None)
+        return socket
