@@ -1,0 +1,211 @@
+"""``python -I -m comfy_supervisor.launch INSTANCE -- COMMAND…``: clears the way for ComfyUI, then becomes it.
+
+Its settings are environment variables, which ComfyUI inherits: COMFY_SUPERVISOR_INSTANCE, …_STATE and …_RUN
+(the instance's own folders); and, if they are there, …_ADDRESS (``127.0.0.1:8188,[::1]:8188``: where ComfyUI
+will listen) and …_BACKOFF (``10:300:600``, see starts).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from . import holds, orphans, records, starts
+from .gate import Gate, OrphanedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import FrameType
+    from typing import NoReturn
+
+_USAGE = """\
+usage: python -m comfy_supervisor.launch INSTANCE -- COMMAND [ARGUMENT...]
+with COMFY_SUPERVISOR_INSTANCE (the same), COMFY_SUPERVISOR_STATE and COMFY_SUPERVISOR_RUN in the environment
+"""
+
+_EXEC_RETRY = 30.0
+"""Seconds until a command that the kernel refused is tried again."""
+
+
+class StoppedError(BaseException):
+    """SIGINT or SIGTERM: supervisord, for somebody, ends the launcher."""
+
+
+class Launch:
+    """One start of one instance: what has to be true before ComfyUI may run, in order."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
+        """Keep the command that is to become this process, and read what the environment says."""
+        self._command = command
+        self._environment = environment
+        self._state = environment["COMFY_SUPERVISOR_STATE"]
+        self._run = environment["COMFY_SUPERVISOR_RUN"]
+        self._began = _uptime()
+        self._boot_id = _boot_id()
+        self.gate = Gate(self._run, _program(environment), "SUPERVISOR_ENABLED" in environment)
+
+    def become(self) -> NoReturn:
+        """Wait for whatever has to be waited for, then become ComfyUI."""
+        self._make_folder(self._state)
+        self._make_folder(self._run)
+        self.gate.drop_own()
+        self.gate.pass_holds()
+        failures = self._back_off()
+        while True:
+            self.gate.wait_while(self._surviving_orphans, holds.GPU_FAULT)
+            self.gate.wait_while(self._taken_port, holds.CONFIGURATION)
+            self.gate.wait_while(self._missing_command, holds.CONFIGURATION)
+            if self.gate.pass_holds():
+                continue  # the world may have changed meanwhile
+            self._record_start(failures)
+            error = self._exec()
+            text = f"{self._command[0]} can't be executed: {error.strerror}"
+            self.gate.back_off(holds.CONFIGURATION, text, _EXEC_RETRY)
+
+    def give_way(self) -> None:
+        """Somebody stopped the launcher while it waited: the next start is a fresh one."""
+        if self.gate.has_waited:
+            holds.clear(self._run)
+            starts.forget(self._state)
+
+    def _make_folder(self, folder: str) -> None:
+        try:
+            os.makedirs(folder, 0o700, exist_ok=True)
+        except OSError as error:
+            self.gate.say(f"the folder {folder} can't be made: {error.strerror}")
+
+    def _back_off(self) -> int:
+        """Wait as long as the earlier lives' ends ask for; return how many short ones there were in a row."""
+        last = self._last_start()
+        if last is None:
+            return 0
+        numbers = self._numbers()
+        lived = self._began - last.at
+        ending = self._ending(last.pid) if lived < numbers.healthy else ""
+        failures = starts.failures(last, lived, ending, numbers)
+        delay = numbers.delay(failures) - (_uptime() - self._began)
+        if delay <= 0:
+            return failures
+        text = (
+            f"{failures} short lives in a row, the last one {lived:.0f} s ({ending or 'its end is unknown'}); "
+            f"next start in {delay:.0f} s"
+        )
+        return failures if self.gate.back_off(holds.BACKOFF, text, delay) else 0
+
+    def _last_start(self) -> starts.Start | None:
+        try:
+            return starts.load(self._state, self._boot_id, self._began)
+        except records.MalformedError as error:
+            self.gate.say(f"{error}; set aside")
+            records.set_aside(starts.path(self._state))
+            return None
+
+    def _numbers(self) -> starts.Backoff:
+        try:
+            return starts.backoff(self._environment.get("COMFY_SUPERVISOR_BACKOFF", ""))
+        except ValueError as error:
+            self.gate.say(f"COMFY_SUPERVISOR_BACKOFF: {error}; the usual numbers are taken")
+            return starts.Backoff()
+
+    def _ending(self, pid: int) -> str:
+        from . import lastword  # noqa: PLC0415  only after a short life
+
+        url = self._environment.get("SUPERVISOR_SERVER_URL", "")
+        return lastword.ending(url, self._environment.get("SUPERVISOR_PROCESS_NAME", ""), pid)
+
+    def _surviving_orphans(self) -> str:
+        """End what an earlier life left; return what can't be ended."""
+        left = orphans.end(orphans.find(self._environment), self.gate.say)
+        if not left:
+            return ""
+        names = ", ".join(str(orphan) for orphan in left)
+        return f"{names} of an earlier life can't be killed: stuck in the kernel, which often takes a reboot"
+
+    def _taken_port(self) -> str:
+        from . import ports  # noqa: PLC0415
+
+        text = self._environment.get("COMFY_SUPERVISOR_ADDRESS", "")
+        try:
+            addresses = ports.addresses(text) if text else []
+        except ValueError as error:
+            self.gate.say(f"COMFY_SUPERVISOR_ADDRESS: {error}; the port isn't checked")
+            return ""
+        return next(filter(None, (ports.trouble(*address) for address in addresses)), "")
+
+    def _missing_command(self) -> str:
+        program = self._command[0]
+        if "/" not in program or (os.access(program, os.X_OK) and os.path.isfile(program)):
+            return ""
+        return f"{program} {'is no program' if os.path.exists(program) else 'does not exist'}"
+
+    def _record_start(self, failures: int) -> None:
+        try:
+            starts.save(self._state, starts.Start(self._boot_id, os.getpid(), _uptime(), failures))
+        except OSError as error:
+            self.gate.say(f"{starts.path(self._state)} can't be written: {error.strerror}")
+
+    def _exec(self) -> OSError:
+        """Become ComfyUI; return only if that fails, with the reason."""
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)  # Python ignores them, and what is ignored stays so
+        try:
+            os.execvpe(self._command[0], self._command, self._environment)  # noqa: S606  no shell is meant
+        except OSError as error:
+            return error
+
+
+def main(arguments: list[str]) -> int:
+    """Become the command; return an exit status only if that is not to be: 0 stopped, 2 bad arguments."""
+    if not _makes_sense(arguments, os.environ):
+        sys.stderr.write(_USAGE)
+        return 2
+    launch = Launch(arguments[2:], os.environ)
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _stop)
+        launch.become()
+    except StoppedError:
+        launch.give_way()
+    except OrphanedError:
+        launch.gate.say("supervisord is gone; so is this launcher")
+    return 0
+
+
+def _makes_sense(arguments: list[str], environment: Mapping[str, str]) -> bool:
+    instance = environment.get("COMFY_SUPERVISOR_INSTANCE")
+    folders = environment.get("COMFY_SUPERVISOR_STATE") and environment.get("COMFY_SUPERVISOR_RUN")
+    return bool(folders) and len(arguments) > 2 and arguments[:2] == [instance, "--"]  # noqa: PLR2004
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
+    raise StoppedError
+
+
+def _program(environment: Mapping[str, str]) -> str:
+    """Return the instance's name for supervisorctl: ``comfyui`` or ``comfyui:gpu1``."""
+    name = environment.get("SUPERVISOR_PROCESS_NAME", "")
+    group = environment.get("SUPERVISOR_GROUP_NAME", name)
+    return name if group == name else f"{group}:{name}"
+
+
+def _uptime() -> float:
+    """Return the seconds since the machine booted."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _boot_id() -> str:
+    """Return the kernel's name for this boot, empty if it has none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,137 @@
+"""Processes that an earlier life of an instance left behind: they hold its port, its GPU's memory, its files.
+
+A crash never ends the rest of a process group, and what a custom node started may have left the group anyway.
+So they are known by their environment, which the launcher's children all inherit.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+MARKS = ("COMFY_SUPERVISOR_INSTANCE", "COMFY_SUPERVISOR_STATE")
+"""The variables that tell whose child a process is."""
+
+_KILLED_WITHIN = 2.0
+"""Seconds after which a process that got SIGKILL is taken for one that can't die."""
+
+
+class Orphan:
+    """A process of an earlier life."""
+
+    def __init__(self, pid: int, born: str) -> None:
+        """Keep its pid and its start time (clock ticks since the boot), which together are never used twice."""
+        self.pid = pid
+        self.born = born
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs; a zombie doesn't."""
+        stat = _stat(self.pid)
+        return bool(stat) and stat[_BORN] == self.born and stat[_STATE] not in "ZX"
+
+    def __str__(self) -> str:
+        """Return ``python (pid 123)``."""
+        try:
+            with open(f"/proc/{self.pid}/comm", encoding="utf-8", errors="replace") as file:
+                return f"{file.read().strip()} (pid {self.pid})"
+        except OSError:
+            return f"pid {self.pid}"
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it is still the same process."""
+        try:
+            if self.alive:
+                os.kill(self.pid, number)
+        except OSError:
+            return
+
+
+def find(environment: Mapping[str, str]) -> list[Orphan]:
+    """Return the processes that bear this environment's marks, other than this one and its ancestors.
+
+    Those of other users are found only by root.
+    """
+    marks = [os.fsencode(f"\0{name}={environment[name]}\0") for name in MARKS]
+    spared = _lineage()
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) not in spared and _bears(entry, marks):
+            stat = _stat(int(entry))
+            if stat:
+                found.append(Orphan(int(entry), stat[_BORN]))
+    return [orphan for orphan in found if orphan.alive]
+
+
+def end(orphans: Iterable[Orphan], say: Callable[[str], None], patience: float = 5.0) -> list[Orphan]:
+    """End processes, with SIGTERM and after ``patience`` seconds with SIGKILL; return those that survive.
+
+    ``say`` is told what was ended, and how.
+    """
+    left = [orphan for orphan in orphans if orphan.alive]
+    for number, wait in ((signal.SIGTERM, patience), (signal.SIGKILL, _KILLED_WITHIN)):
+        names = {orphan.pid: str(orphan) for orphan in left}
+        for orphan in left:
+            orphan.signal(number)
+        remaining = _outlive(left, wait)
+        for orphan in left:
+            if orphan not in remaining:
+                say(f"ended {names[orphan.pid]}, left from an earlier life, with {number.name}")
+        left = remaining
+    return left
+
+
+def _outlive(orphans: list[Orphan], wait: float) -> list[Orphan]:
+    """Return who is alive after ``wait`` seconds; at once when nobody is."""
+    deadline = time.monotonic() + wait
+    while alive := [orphan for orphan in orphans if orphan.alive]:
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.02)
+    return alive
+
+
+_STATE, _PARENT, _BORN = 0, 1, 19
+"""Places in /proc/PID/stat, counted from behind the name (proc(5): fields 3, 4 and 22)."""
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat behind the name, empty if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _lineage() -> set[int]:
+    """Return this process and its ancestors."""
+    lineage = set()
+    pid = os.getpid()
+    while pid and pid not in lineage:
+        lineage.add(pid)
+        stat = _stat(pid)
+        pid = int(stat[_PARENT]) if stat else 0
+    return lineage
+
+
+def _bears(pid: str, marks: list[bytes]) -> bool:
+    """Tell whether a process has all marks in its environment; no if that can't be read."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/environ", os.O_RDONLY)
+    except OSError:
+        return False
+    environ = b"\0"
+    try:
+        while chunk := os.read(descriptor, 131072):
+            environ += chunk
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return all(mark in environ for mark in marks)

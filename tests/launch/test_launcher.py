@@ -1,0 +1,303 @@
+"""The launcher under a real supervisord: every wait, every way out of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+import pytest
+
+from comfy_supervisor.launch import holds
+from comfy_supervisor.launch.holds import Hold
+from tests.launch.conftest import SERVE, Instance
+from tests.support import is_running, wait_until
+
+LONG_BACKOFF = "100:100:600"
+"""Whoever backs off with this once too often never comes up within a test."""
+
+
+def stop(instance: Instance) -> None:
+    assert instance.supervisord.rpc.stop("comfyui") is True
+    assert instance.supervisord.info().statename == "STOPPED"
+
+
+def start(instance: Instance) -> None:
+    assert instance.supervisord.rpc.start("comfyui") is True
+
+
+class TestPlainStart:
+    def test_comfyui_has_the_pid_that_supervisord_knows(self, instance: Instance) -> None:
+        instance.start()
+        assert instance.wait_for_life(1) == instance.supervisord.info().pid
+        assert instance.log_text() == ""
+
+    def test_environment_survives_and_no_signal_is_left_ignored_or_blocked(self, instance: Instance) -> None:
+        instance.start(EXTRA="x y")
+        pid = instance.wait_for_life(1)
+        environment = psutil.Process(pid).environ()
+        assert environment["COMFY_SUPERVISOR_STATE"] == str(instance.state)
+        assert environment["EXTRA"] == "x y"
+        with Path(f"/proc/{pid}/status").open() as status:
+            masks = {line[:7]: int(line[7:], 16) for line in status if line[:7] in {"SigBlk:", "SigIgn:"}}
+        assert masks["SigBlk:"] == 0
+        assert masks["SigIgn:"] & 0x7FFFFFFF == 0  # 32 and 33 are the C library's own: GNU make leaves them ignored
+
+    def test_folders_are_made_for_their_owner_alone(self, instance: Instance) -> None:
+        instance.start()
+        instance.wait_for_life(1)
+        assert [folder.stat().st_mode & 0o777 for folder in (instance.state, instance.run)] == [0o700, 0o700]
+
+    def test_folders_that_cannot_be_made_keep_nothing_down(self, instance: Instance) -> None:
+        instance.state.parent.parent.joinpath("state").write_text("in the way")
+        instance.run.parent.write_text("in the way")
+        instance.start()
+        instance.wait_for_life(1)
+        assert f"the folder {instance.state} can't be made" in instance.log_text()
+        assert f"{instance.state}/starts.json can't be written" in instance.log_text()
+
+    @pytest.mark.parametrize("arguments", [[], ["cpu"], ["cpu", "--"], ["cpu", "ls"], ["gpu0", "--", "ls"]])
+    def test_bad_arguments_are_told_the_usage(self, arguments: list[str], instance: Instance) -> None:
+        names = ("COMFY_SUPERVISOR_INSTANCE", "COMFY_SUPERVISOR_STATE", "COMFY_SUPERVISOR_RUN")
+        environment = dict(zip(names, ("cpu", str(instance.state), str(instance.run)), strict=True))
+        command = [sys.executable, "-I", "-m", "comfy_supervisor.launch", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("usage: ")
+
+
+class TestHolds:
+    def test_a_hold_keeps_comfyui_from_starting_until_it_is_lifted(self, instance: Instance) -> None:
+        instance.hold(Hold("maintenance", "new fans", time.time()))
+        instance.start()
+        instance.wait_for_log("waiting (maintenance): new fans; to start it now: comfy-supervisor start comfyui")
+        assert instance.supervisord.info().statename == "RUNNING"
+        assert not instance.lives
+        holds.clear(str(instance.run))
+        assert instance.wait_for_life(1) == instance.supervisord.info().pid
+        assert len(instance.log_text().splitlines()) == 2
+
+    def test_a_hold_ends_by_itself_at_its_time(self, instance: Instance) -> None:
+        instance.hold(Hold("gave_up", "too many restarts", time.time(), time.time() + 1))
+        instance.start()
+        until = holds.read(str(instance.run)).until  # type: ignore[union-attr]
+        instance.wait_for_life(1)
+        assert instance.lives[0][1] >= until  # type: ignore[operator]
+        assert holds.read(str(instance.run)) is None
+
+    def test_a_malformed_hold_is_set_aside_and_said(self, instance: Instance) -> None:
+        instance.run.mkdir(parents=True)
+        instance.run.joinpath("hold.json").write_text('{"v": 1, "reason"')
+        instance.start()
+        instance.wait_for_life(1)
+        assert "hold.json: not JSON" in instance.log_text()
+        assert instance.run.joinpath("hold.json.bad").exists()
+
+    def test_a_stop_while_held_makes_the_next_start_a_fresh_one(self, instance: Instance) -> None:
+        instance.hold(Hold("gave_up", "too many restarts", time.time()))
+        instance.start()
+        instance.wait_for_log("waiting (gave_up)")
+        stop(instance)
+        assert "stopped: comfyui (exit status 0)" in instance.supervisord.log_text()
+        assert not instance.run.joinpath("hold.json").exists()
+        start(instance)
+        instance.wait_for_life(1)
+
+    def test_a_launcher_killed_while_held_leaves_the_hold(self, instance: Instance) -> None:
+        instance.hold(Hold("maintenance", "new fans", time.time()))
+        instance.start()
+        instance.wait_for_log("waiting")
+        pid = instance.supervisord.info().pid
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: instance.supervisord.info().pid not in {0, pid})
+        wait_until(lambda: instance.log_text().count("waiting") == 2)
+        assert not instance.lives
+
+    def test_a_launcher_goes_when_its_supervisord_is_gone(self, instance: Instance) -> None:
+        instance.hold(Hold("maintenance", "new fans", time.time()))
+        instance.start()
+        instance.wait_for_log("waiting")
+        pid = instance.supervisord.info().pid
+        instance.supervisord.kill()
+        wait_until(lambda: not is_running(pid))
+        assert instance.run.joinpath("hold.json").exists()
+
+
+class TestBackoff:
+    def test_a_crash_loop_slows_down_and_supervisord_never_gives_up(self, instance: Instance) -> None:
+        instance.script("exit 2")
+        instance.start(COMFY_SUPERVISOR_BACKOFF="0.5:1:600")
+        instance.wait_for_life(5)
+        times = [at for _, at in instance.lives]
+        gaps = [later - earlier for earlier, later in pairwise(times)]
+        assert [gap >= delay for gap, delay in zip(gaps, (0, 0.5, 1, 1), strict=False)] == [True] * 4
+        log = instance.log_text()
+        assert "2 short lives in a row" in log
+        assert "(exited: exit status 2; not expected)" in log
+        assert "FATAL" not in instance.supervisord.log_text()
+        assert json.loads(instance.state.joinpath("starts.json").read_text())["failures"] >= 4
+
+    def test_a_hold_on_disk_tells_of_the_backoff_and_lifting_it_starts_afresh(self, instance: Instance) -> None:
+        instance.script("exit 2")
+        instance.start(COMFY_SUPERVISOR_BACKOFF=LONG_BACKOFF)
+        instance.wait_for_log("waiting (backoff)")
+        hold = holds.read(str(instance.run))
+        assert hold
+        assert hold.reason == "backoff"
+        assert hold.until == pytest.approx(hold.since + 100, abs=20)
+        instance.script(SERVE)
+        holds.clear(str(instance.run))
+        instance.wait_for_life(3)
+        wait_until(lambda: json.loads(instance.state.joinpath("starts.json").read_text())["failures"] == 0)
+
+    def test_a_launcher_killed_while_backing_off_backs_off_again(self, instance: Instance) -> None:
+        instance.script("exit 2")
+        instance.start(COMFY_SUPERVISOR_BACKOFF=LONG_BACKOFF)
+        instance.wait_for_log("waiting (backoff)")
+        os.kill(instance.supervisord.info().pid, signal.SIGKILL)
+        wait_until(lambda: instance.log_text().count("2 short lives in a row") == 2)
+
+    def test_stops_and_starts_of_an_operator_never_back_off(self, instance: Instance) -> None:
+        instance.start(COMFY_SUPERVISOR_BACKOFF=LONG_BACKOFF)
+        for count in range(1, 5):
+            instance.wait_for_life(count)
+            stop(instance)
+            start(instance)
+        instance.wait_for_life(5)
+        assert instance.log_text() == ""
+
+    def test_a_stop_that_needs_sigkill_is_an_operators_too(self, instance: Instance) -> None:
+        instance.script("trap '' INT; sleep 1000 & wait; wait")
+        section = instance.section(COMFY_SUPERVISOR_BACKOFF=LONG_BACKOFF)
+        instance.supervisord.start(section + "stopwaitsecs = 1\n")
+        for count in range(1, 3):
+            instance.wait_for_life(count)
+            stop(instance)
+            start(instance)
+        instance.wait_for_life(3)
+        assert "stopped: comfyui (terminated by SIGKILL)" in instance.supervisord.log_text()
+
+    def test_a_stop_while_backing_off_makes_the_next_start_a_fresh_one(self, instance: Instance) -> None:
+        instance.script("exit 2")
+        instance.start(COMFY_SUPERVISOR_BACKOFF=LONG_BACKOFF)
+        instance.wait_for_log("waiting (backoff)")
+        stop(instance)
+        assert not instance.state.joinpath("starts.json").exists()
+        instance.script(SERVE)
+        start(instance)
+        instance.wait_for_life(3)
+
+    def test_a_life_that_a_signal_ended_counts(self, instance: Instance) -> None:
+        instance.start(COMFY_SUPERVISOR_BACKOFF=LONG_BACKOFF)
+        for count in range(1, 3):
+            os.kill(instance.wait_for_life(count), signal.SIGKILL)
+        instance.wait_for_log("(exited: terminated by SIGKILL; not expected)")
+
+    def test_clean_exits_do_not_count(self, instance: Instance) -> None:
+        instance.script("sleep 0.4")
+        instance.start(COMFY_SUPERVISOR_BACKOFF="0.3:100:600")
+        instance.wait_for_life(4)
+        assert instance.log_text() == ""
+
+    def test_a_comfyui_that_ends_at_once_without_complaint_backs_off(self, instance: Instance) -> None:
+        instance.script("exit 0")
+        instance.start(COMFY_SUPERVISOR_BACKOFF=LONG_BACKOFF)
+        instance.wait_for_log("(exited: exit status 0; expected)")
+
+    def test_nonsense_in_the_record_is_set_aside(self, instance: Instance) -> None:
+        instance.state.mkdir(parents=True)
+        instance.state.joinpath("starts.json").write_bytes(b"\xff\x00")
+        instance.start()
+        instance.wait_for_life(1)
+        assert "starts.json: not JSON" in instance.log_text()
+
+    def test_nonsense_for_numbers_is_said_and_the_usual_ones_are_taken(self, instance: Instance) -> None:
+        instance.script("exit 2")
+        instance.start(COMFY_SUPERVISOR_BACKOFF="soon")
+        instance.wait_for_log("next start in 10 s")
+        assert "COMFY_SUPERVISOR_BACKOFF" in instance.log_text()
+
+
+class TestOrphans:
+    def test_what_a_crashed_life_left_is_ended_before_the_next(self, instance: Instance) -> None:
+        """The orphan is in a session of its own and holds the port."""
+        ready = instance.state.parent / "ready"
+        code = (
+            f"import os, socket, sys, time; os.setsid(); s = socket.create_server(('127.0.0.1', {instance.port}));"
+            f"open('{ready}', 'w').write(str(os.getpid())); time.sleep(1000)"
+        )
+        instance.script(
+            f"if [ -e {ready} ]; then {SERVE}; fi\n"
+            f'{sys.executable} -c "{code}" &\nwhile [ ! -s {ready} ]; do sleep 0.05; done\nexit 1'
+        )
+        instance.start()
+        pid = instance.wait_for_life(2)
+        assert pid == instance.supervisord.info().pid
+        orphan = int(ready.read_text())
+        assert not is_running(orphan)
+        assert f"(pid {orphan}), left from an earlier life, with SIGTERM" in instance.log_text()
+        assert "is held by" not in instance.log_text()
+
+
+class TestPort:
+    def test_a_taken_port_is_named_with_its_holder_and_waited_for(self, instance: Instance) -> None:
+        with socket.create_server(("127.0.0.1", instance.port)):
+            instance.start()
+            instance.wait_for_log(f"not started: port {instance.port} is held by ")
+            assert f"(pid {os.getpid()}, user " in instance.log_text()
+            hold = holds.read(str(instance.run))
+            assert hold
+            assert (hold.reason, hold.until) == ("configuration", None)
+            assert f"(pid {os.getpid()}, user " in hold.text
+            assert not instance.lives
+        instance.wait_for_life(1)
+        assert holds.read(str(instance.run)) is None
+
+    def test_a_launcher_killed_while_it_waits_for_a_port_holds_nothing_up(self, instance: Instance) -> None:
+        with socket.create_server(("127.0.0.1", instance.port)):
+            instance.start()
+            wait_until(lambda: instance.run.joinpath("hold.json").exists())
+        os.kill(instance.supervisord.info().pid, signal.SIGKILL)
+        instance.wait_for_life(1)
+        assert not instance.run.joinpath("hold.json").exists()
+
+    def test_somebody_elses_hold_is_left_alone_while_the_port_is_taken(self, instance: Instance) -> None:
+        with socket.create_server(("127.0.0.1", instance.port)):
+            instance.start()
+            wait_until(lambda: instance.run.joinpath("hold.json").exists())
+            instance.hold(Hold("maintenance", "new fans", 1.0))
+        instance.wait_for_log("waiting (maintenance)")
+        assert not instance.lives
+        holds.clear(str(instance.run))
+        instance.wait_for_life(1)
+
+    def test_an_address_that_makes_no_sense_is_said_and_not_checked(self, instance: Instance) -> None:
+        instance.start(COMFY_SUPERVISOR_ADDRESS="8188")
+        instance.wait_for_life(1)
+        assert "COMFY_SUPERVISOR_ADDRESS" in instance.log_text()
+
+
+class TestCommand:
+    def test_a_missing_program_is_waited_for(self, instance: Instance) -> None:
+        instance.command.unlink()
+        instance.start()
+        instance.wait_for_log(f"not started: {instance.command} does not exist")
+        wait_until(lambda: holds.read(str(instance.run)))
+        instance.script(SERVE)
+        instance.wait_for_life(1)
+        assert holds.read(str(instance.run)) is None
+
+    def test_a_program_that_the_kernel_refuses_is_tried_again(self, instance: Instance) -> None:
+        instance.command.write_text("#!/no/such/interpreter\n")
+        instance.start()
+        instance.wait_for_log("can't be executed: No such file or directory; to start it now")
+        instance.script(SERVE)
+        holds.clear(str(instance.run))
+        instance.wait_for_life(1)
