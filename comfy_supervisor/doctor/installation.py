@@ -1,0 +1,123 @@
+"""ComfyUI, the packages that it needs, and the Python that runs it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..comfyui import find
+from ..comfyui.interpreter import NoAnswerError, ask
+from ..model import Installation
+from . import finding
+from .finding import Finding
+from .patient import Patient
+
+_SCRIPT = Path(__file__).with_name("ask_packages.py")
+_OPTIONAL = re.compile(r"#\s*non essential.*", re.IGNORECASE)
+"""The comment in ComfyUI's requirements.txt behind which stands what it can do without."""
+_TOLERATED = frozenset({"comfyui-workflow-templates", "comfyui-embedded-docs", "alembic", "simpleeval", "blake3"})
+"""Without these ComfyUI starts, and lacks templates, help, its database or some nodes; without any other it ends.
+
+Seen on 0.3.64 and 0.33.0, started with each requirement in turn made impossible to import; 0.3.64 does without
+torchaudio and SQLAlchemy, too.
+"""
+_NEEDED_BY = {"--use-sage-attention": "sageattention", "--use-flash-attention": "flash_attn"}
+"""Options with which ComfyUI exits at its start if a module is missing (comfy/ldm/modules/attention.py)."""
+
+
+def comfyui(patient: Patient) -> Iterator[Finding]:
+    """Tell which ComfyUI is meant, and whether its command line can be read."""
+    found, wanted = patient.installation, patient.loaded.settings.comfyui
+    if isinstance(found, Exception):
+        yield from finding.failure("comfyui", found)
+    elif wanted.version:
+        yield finding.warning(
+            "comfyui",
+            f'comfyui.version = "{wanted.version}" means another machine: what is installed here was not looked at',
+            "the ComfyUI of this machine",
+            "remove comfyui.version, unless this is only to render for another machine",
+        )
+    elif wanted.directory == find.STANDIN:
+        mend = "set comfyui.directory to ComfyUI's folder"
+        yield finding.warning("comfyui", "the stand-in, which generates no images", "ComfyUI", mend)
+    else:
+        yield finding.ok("comfyui", f"{found.version or 'of unknown version'}, in {found.directory}")
+    if isinstance(patient.accepted, Exception):
+        yield from finding.failure("comfyui", patient.accepted)
+
+
+def packages(patient: Patient) -> Iterator[Finding]:
+    """Tell which packages ComfyUI's interpreter lacks, of its requirements.txt and for the options given."""
+    installation = patient.installed_here
+    if installation is None or isinstance(patient.accepted, Exception):
+        return
+    needed, optional = requirements(installation.directory)
+    modules = _modules(patient)
+    try:
+        missing = _missing(installation, [*needed, *optional], list(modules.values()))
+    except NoAnswerError as error:
+        yield finding.problem("packages", f"{installation.python}: {error}", "an interpreter that works")
+        return
+    yield from judge(installation, needed, optional, modules, missing)
+
+
+def judge(
+    installation: Installation,
+    needed: Sequence[str],
+    optional: Sequence[str],
+    modules: dict[str, str],
+    missing: frozenset[str],
+) -> Iterator[Finding]:
+    """Tell what it means that packages and modules are missing."""
+    file = installation.directory / "requirements.txt"
+    mend = f"{installation.python} -m pip install -r {file}"
+    wanted = f"all of {file}"
+    lacking = [name for name in needed if name in missing]
+    wished = [name for name in optional if name in missing]
+    if lacking:
+        yield finding.problem("packages", f"missing: {', '.join(lacking)}", wanted, mend)
+    if wished:
+        yield finding.warning("packages", f"missing: {', '.join(wished)}", wanted, mend)
+    for option, module in modules.items():
+        if module in missing:
+            mend = f"install it into {installation.python}, or remove {option} from comfyui.extra_args"
+            yield finding.problem("packages", f"{option} is given, and {module} is missing", module, mend)
+    if not missing:
+        yield finding.ok("packages", f"all {len(needed) + len(optional)} requirements are installed", wanted)
+
+
+def requirements(directory: Path) -> tuple[list[str], list[str]]:
+    """Return the names in ComfyUI's requirements.txt: what it can't do without, and the rest.
+
+    torch is left to a check of its own.
+    """
+    try:
+        text = (directory / "requirements.txt").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return [], []
+    essential, *others = _OPTIONAL.split(text, maxsplit=1)
+    needed = [name for name in _names(essential) if name != "torch"]
+    tolerated = [name for name in needed if name in _TOLERATED]
+    return [name for name in needed if name not in _TOLERATED], [*tolerated, *_names("".join(others))]
+
+
+def _names(text: str) -> list[str]:
+    """Return the names of the packages that a requirements file asks for on every platform."""
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    found = (re.match(r"[A-Za-z0-9][\w.-]*", line) for line in lines if ";" not in line)
+    return [match[0] for match in found if match]
+
+
+def _modules(patient: Patient) -> dict[str, str]:
+    """Return the modules that options need, by option."""
+    made = patient.known_plan
+    given = {flag.option for invocation in (made.invocations if made else ()) for flag in invocation.flags}
+    return {option: module for option, module in _NEEDED_BY.items() if option in given}
+
+
+def _missing(installation: Installation, names: Sequence[str], modules: Sequence[str]) -> frozenset[str]:
+    question = {"packages": list(names), "modules": list(modules)}
+    answer: dict[str, Any] = ask(installation.python, _SCRIPT, question, deadline=20.0)
+    return frozenset(answer["missing"])
