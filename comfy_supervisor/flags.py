@@ -20,6 +20,9 @@ VRAM = ("--gpu-only", "--highvram", "--normalvram", "--lowvram", "--novram", "--
 DYNAMIC_VRAM = "--disable-dynamic-vram"
 """A release that can switch dynamic VRAM off has it on by default on NVIDIA (0.16 and later)."""
 
+EXTRA = "comfyui.extra_args"
+"""The reason of what the user gave."""
+
 QUIET = {
     "TQDM_DISABLE": "1",
     "PYTHONUNBUFFERED": "1",
@@ -183,7 +186,7 @@ def _extra(case: Case) -> tuple[Flag, ...]:
             option = _spelled_out(name, case.accepted)
             if option in MANAGED:
                 raise UserError(f'comfyui.extra_args: "{argument}": {managed(option)}')
-            flags.append(Flag(option, (value,) if equals else (), "comfyui.extra_args"))
+            flags.append(Flag(option, (value,) if equals else (), EXTRA))
         elif flags:
             flags[-1] = replace(flags[-1], values=(*flags[-1].values, argument))
         else:
@@ -213,15 +216,22 @@ def _environment(case: Case) -> Mapping[str, str]:
 
 
 def _notes(case: Case, flags: Sequence[Flag]) -> Iterator[str]:
-    given = {flag.option for flag in flags}
     if DYNAMIC_VRAM in case.accepted and case.gpu:
-        for option in sorted(given & {"--gpu-only", "--highvram", "--novram"}):
-            yield f'{option} switches dynamic VRAM off; gpu.policy = "dynamic" leaves it on'
-        if "--lowvram" in given:
-            yield '--lowvram hardly does anything while dynamic VRAM is on; gpu.policy = "dynamic" leaves it out'
+        yield from _dynamic_vram_notes(flags)
     if case.gpu and "CUDA_VISIBLE_DEVICES" in case.settings.comfyui.environment:
         yield "comfyui.environment sets CUDA_VISIBLE_DEVICES: choose GPUs with gpu.devices, or the two may disagree"
     if any(address not in ("127.0.0.1", "::1", "localhost") for address in case.settings.comfyui.listen.split(",")):
         yield f"the API listens on {case.settings.comfyui.listen} and has no password: keep strangers away from it"
     if case.settings.comfyui.cors_origin == "*":
         yield 'comfyui.cors_origin = "*" replaces ComfyUI\'s origin check: any web page may use the API'
+
+
+def _dynamic_vram_notes(flags: Sequence[Flag]) -> Iterator[str]:
+    """Say which flags end ComfyUI's own management of VRAM, and what leaves it on."""
+    for flag in flags:
+        theirs = flag.reason == EXTRA
+        mend = "without it in comfyui.extra_args it stays on" if theirs else 'gpu.policy = "dynamic" leaves it on'
+        if flag.option in ("--gpu-only", "--highvram", "--novram"):
+            yield f"{flag.option} switches dynamic VRAM off; {mend}"
+        elif flag.option == "--lowvram":
+            yield "--lowvram hardly does anything while dynamic VRAM is on"

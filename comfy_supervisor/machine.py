@@ -5,48 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 import resource
-from dataclasses import dataclass
+import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import UserError
+from .model import SHARED_STATE, Account, Machine
 
 LINGER = Path("/var/lib/systemd/linger")
-
-
-@dataclass(frozen=True)
-class Account:
-    """A user of this machine."""
-
-    name: str
-    uid: int
-    gid: int
-    home: Path
-
-
-@dataclass(frozen=True)
-class Machine:
-    """This machine, as far as paths and limits depend on it."""
-
-    me: Account
-    home: Path
-    state_home: Path
-    """$XDG_STATE_HOME, or its default."""
-    runtime_dir: Path | None
-    """$XDG_RUNTIME_DIR; None where there is none."""
-    lingering: bool
-    """Whether the runtime folder outlives the login: systemd removes it with the last session otherwise."""
-    shared_state: bool
-    """Whether /var/lib/comfy-supervisor is ours to use: we are root, or it was made for us."""
-    hard_fd_limit: int
-
-    @property
-    def root(self) -> bool:
-        """Whether we run as root."""
-        return self.me.uid == 0
-
-
-SHARED_STATE = Path("/var/lib/comfy-supervisor")
-SHARED_RUN = Path("/run/comfy-supervisor")
 
 
 def look(environ: dict[str, str] | None = None) -> Machine:
@@ -75,6 +41,29 @@ def account(name: str) -> Account:
             f'comfyui.user = "{name}": this machine has no such account; '
             f"create it (useradd --system --create-home {name}) or name another"
         ) from error
+
+
+_OUT_OF_REACH = 'for path; do if [ -d "$path" ]; then [ -x "$path" ]; else [ -r "$path" ]; fi || echo "$path"; done'
+
+
+def out_of_reach(account: Account, wanted: Iterable[Path]) -> list[str]:
+    """Return which files another account can't read, and which folders it can't pass; only root may ask.
+
+    The kernel is asked, by a process of that account: access lists and mounts count as the mode and the owner do.
+    """
+    answer = subprocess.run(
+        ["/bin/sh", "-c", _OUT_OF_REACH, "sh", *map(str, wanted)],
+        user=account.uid,
+        group=account.gid,
+        extra_groups=os.getgrouplist(account.name, account.gid),
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=False,
+    )
+    return answer.stdout.splitlines()
 
 
 def _me() -> Account:

@@ -8,6 +8,42 @@ from enum import Enum
 from pathlib import Path
 from typing import Literal
 
+SHARED_STATE = Path("/var/lib/comfy-supervisor")
+SHARED_RUN = Path("/run/comfy-supervisor")
+"""Where a service of the whole machine keeps its things: the two folders' system-wide places."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user of this machine."""
+
+    name: str
+    uid: int
+    gid: int
+    home: Path
+
+
+@dataclass(frozen=True)
+class Machine:
+    """This machine, as far as paths and limits depend on it."""
+
+    me: Account
+    home: Path
+    state_home: Path
+    """$XDG_STATE_HOME, or its default."""
+    runtime_dir: Path | None
+    """$XDG_RUNTIME_DIR; None where there is none."""
+    lingering: bool
+    """Whether the runtime folder outlives the login: systemd removes it with the last session otherwise."""
+    shared_state: bool
+    """Whether /var/lib/comfy-supervisor is ours to use: we are root, or it was made for us."""
+    hard_fd_limit: int
+
+    @property
+    def root(self) -> bool:
+        """Whether we run as root."""
+        return self.me.uid == 0
+
 
 class Driver(str, Enum):
     """What can be said of this machine's NVIDIA driver."""
@@ -154,7 +190,7 @@ class Invocation:
     flags: tuple[Flag, ...]
     environment: Mapping[str, str]
     tier: str
-    """The VRAM tier of its GPU (``gpu-only`` … ``lowvram``), ``cpu``, or ``dynamic``/``none`` by policy."""
+    """The VRAM tier of its GPU by size (``gpu-only`` … ``lowvram``), whether or not its flag is given; or ``cpu``."""
     left_out: tuple[Flag, ...] = ()
     """Flags that were meant but not given, each with the reason."""
     notes: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .machine import SHARED_RUN, SHARED_STATE, Machine
+from .model import SHARED_RUN, SHARED_STATE, Machine
 
 if TYPE_CHECKING:
     from .settings import Loaded

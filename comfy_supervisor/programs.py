@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .flags import Folders
-from .machine import Account
-from .model import CommandLine, Flag, Installation, Instance, Invocation, Program
+from .model import Account, CommandLine, Flag, Installation, Instance, Invocation, Program
 from .paths import Paths
 from .settings import Settings
 

@@ -21,6 +21,10 @@ _MARKS = ("main.py", "comfy/cli_args.py")
 """The files that make a folder a ComfyUI."""
 
 
+class NotFoundError(UserError):
+    """No ComfyUI was named, and none is in the usual places."""
+
+
 def find(
     directory: str = "",
     python: str = "",
@@ -34,7 +38,7 @@ def find(
     `directory` is a folder, or ``standin``; `python` a path, or a name on PATH. The settings' values count
     first, then $COMFYUI_DIR and $COMFYUI_PYTHON, then the usual places (`candidates`,
     `pythons.interpreters`). Whether the interpreter is good for ComfyUI shows when it is asked something.
-    Raises UserError.
+    Raises UserError; NotFoundError where nothing was named.
     """
     environ = os.environ if environ is None else environ
     home, cwd = home or Path(os.path.expanduser("~")), cwd or Path.cwd()  # noqa: PTH111  # Path.home() raises where there is none
@@ -67,7 +71,7 @@ def _folder(directory: str, environ: Mapping[str, str], home: Path, cwd: Path) -
     looked = candidates(environ, home, cwd)
     found = next((folder for folder in looked if not _trouble(folder)), None)
     if found is None:
-        raise UserError(
+        raise NotFoundError(
             f'comfyui.directory = "": no ComfyUI found in {", ".join(map(str, looked))}; set it (or $COMFYUI_DIR)'
             f' to the folder that holds ComfyUI\'s main.py, or to "{STANDIN}" for a first try without one'
         )

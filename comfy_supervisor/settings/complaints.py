@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .schema import Expected, Section
+from .schema import Expected, Section, as_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,8 +60,8 @@ def expected(known: FieldInfo) -> str:
 def key_paths(model: type[Section], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
     """Yield every key of the settings with its field, in order."""
     for name, known in model.model_fields.items():
-        table = known.annotation
-        if isinstance(table, type) and issubclass(table, Section):
+        table = as_table(known.annotation)
+        if table:
             yield from key_paths(table, (*above, name))
         else:
             yield (*above, name), known

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ..errors import UserError
 from .complaints import Complaint, complaints
-from .schema import Section, Settings, contradictions
+from .schema import Section, Settings, as_table, contradictions
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -144,8 +144,7 @@ def _key_path(variable: str) -> KeyPath:
     for word in variable.removeprefix(PREFIX).split("__"):
         path.append(word.lower() if model else word)
         known = model.model_fields.get(path[-1]) if model else None
-        annotation = known.annotation if known else None
-        model = annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+        model = as_table(known.annotation) if known else None
     return tuple(path)
 
 

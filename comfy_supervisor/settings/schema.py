@@ -104,6 +104,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def as_table(annotation: Any) -> type[Section] | None:
+    """Return what a field is annotated with if that is a table, else None."""
+    # Not isinstance(…, type): on Python 3.10 tuple[str, ...] passes for a class, and then fails as one.
+    return annotation if isinstance(annotation, type(Section)) else None
+
+
 class Comfyui(Section):
     """The ComfyUI to run."""
 

@@ -1,0 +1,23 @@
+"""``comfy-supervisor restart``."""
+
+from __future__ import annotations
+
+import click
+
+from ..settings import Loaded
+from . import service
+from .common import with_settings
+
+
+@click.command("restart")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@with_settings
+def command(loaded: Loaded, names: tuple[str, ...]) -> None:
+    """NAME: comfyui:gpu1 or gpu1; without one, all, one after the other."""
+    rendered = service.read(loaded)
+    supervisor = service.supervisor(rendered)
+    for instance in rendered.named(names):
+        service.checked(supervisor.stop(instance.program, patience=service.STOP_PATIENCE))
+        service.forget_holds(instance)
+        service.checked(supervisor.start(instance.program))
+        click.echo(f"{instance.program}: restarted")

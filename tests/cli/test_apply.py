@@ -1,0 +1,165 @@
+"""``apply``: changed settings are taken over, and nothing else changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psutil
+import pytest
+
+from comfy_supervisor import plan
+from comfy_supervisor.render import text
+from tests.cli.service import Service
+from tests.nvml import Card, Nvml
+from tests.support import wait_until
+
+ORIGIN = {"comfyui": {"cors_origin": "https://example.org"}}
+
+
+def states(service: Service) -> dict[str, str]:
+    return {row["program"]: row["state"] for row in service.status()}
+
+
+def command(service: Service, program: str = "comfyui") -> list[str]:
+    """Return the command line that a program's process has."""
+    return psutil.Process(service.info(program).pid).cmdline()
+
+
+class TestOne:
+    def test_it_restarts_with_the_new_settings_and_says_why(self, service: Service) -> None:
+        service.ok("up", "-d")
+        pid = service.info().pid
+        service.settings(**ORIGIN, restart={"stop_seconds": 9})
+        said = service.ok("apply")
+        assert "[program:comfyui] restarts:\n" in said
+        assert "  command: with --enable-cors-header https://example.org\n" in said
+        assert "  stopwaitsecs: 10 → 9\n" in said
+        assert said.endswith("comfyui: stopped\ncomfyui: started\n")
+        service.wait_for_api()
+        assert service.info().pid != pid
+        assert "https://example.org" in command(service)
+
+    def test_nothing_to_do(self, up: Service) -> None:
+        pid = up.info().pid
+        assert up.ok("apply") == f"nothing has changed\nunchanged: {up.conf}\n"
+        assert up.info().pid == pid
+
+    def test_a_dry_run_only_tells(self, up: Service) -> None:
+        pid, before = up.info().pid, up.conf.read_text()
+        up.settings(**ORIGIN)
+        assert "with --enable-cors-header" in up.ok("apply", "--dry-run")
+        assert (up.info().pid, up.conf.read_text()) == (pid, before)
+
+    def test_what_was_rendered_meanwhile_is_taken_over_too(self, service: Service) -> None:
+        """What counts is what runs, not what was written last."""
+        service.ok("up", "-d")
+        service.settings(**ORIGIN)
+        service.ok("render")
+        assert "with --enable-cors-header" in service.ok("apply")
+        service.wait_for_api()
+        assert "https://example.org" in command(service)
+        assert "nothing has changed" in service.ok("apply")
+
+    def test_what_is_supervisords_own_disturbs_nobody(self, up: Service) -> None:
+        pid = up.info().pid
+        elsewhere = up.folder / "logs"
+        up.settings(logs={"max_bytes": "50MiB"}, paths={"logs": str(elsewhere)})
+        said = up.ok("apply", "--dry-run")
+        assert "[supervisord] takes effect at the next comfy-supervisor up:\n" in said
+        assert up.info().pid == pid
+
+    def test_what_was_stopped_stays_stopped(self, service: Service) -> None:
+        service.ok("up", "-d")
+        service.ok("stop")
+        starts = service.log().count("Device: cpu")
+        service.settings(**ORIGIN)
+        assert service.ok("apply").endswith("comfyui: started\ncomfyui: stays stopped\n")
+        assert states(service) == {"comfyui": "STOPPED"}
+        assert service.log().count("Device: cpu") == starts
+        service.ok("start")
+        service.wait_for_api()
+        assert "https://example.org" in command(service)
+
+    def test_a_refused_one_leaves_the_old_one(self, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+        service.ok("up", "-d")
+        pid, before = service.info().pid, service.conf.read_text()
+        service.settings(**ORIGIN)
+        monkeypatch.setattr(plan, "text", lambda configuration: text(configuration) + "[program:broken]\n")
+        said = service.refused("apply")
+        assert "supervisord refuses the new configuration, the old one is back: CANT_REREAD" in said
+        assert (service.info().pid, service.conf.read_text()) == (pid, before)
+        monkeypatch.undo()
+        service.ok("apply")
+        service.wait_for_api()
+        assert "https://example.org" in command(service)
+
+    def test_without_supervisord_it_is_ready_for_the_next_up(self, service: Service) -> None:
+        service.ok("render")
+        service.settings(**ORIGIN)
+        assert service.ok("apply").endswith("supervisord isn't running; comfy-supervisor up starts it\n")
+        assert "https://example.org" in service.conf.read_text()
+
+    @pytest.mark.parametrize("verb", ["apply", "render"])
+    def test_a_running_supervisord_is_not_lost_by_moving_its_socket(self, verb: str, up: Service) -> None:
+        before = up.conf.read_text()
+        up.settings(paths={"run": str(up.folder / "elsewhere")})
+        said = up.refused(verb)
+        assert f"answers at {up.state}/run/supervisor.sock, and the settings now mean " in said
+        assert up.conf.read_text() == before
+
+    def test_one_that_was_killed_in_the_middle_is_finished_by_the_next(self, service: Service) -> None:
+        """As if it had died after taking the group out, before taking it in."""
+        service.ok("up", "-d")
+        service.settings(**ORIGIN)
+        service.ok("render")
+        assert service.rpc.stop_group("comfyui") is True
+        assert service.rpc.remove_group("comfyui") is True
+        assert states(service) == {"comfyui": "DOWN"}
+        service.ok("apply")
+        service.wait_for_api()
+        assert "https://example.org" in command(service)
+
+
+class TestSeveral:
+    @pytest.fixture
+    def two(self, gpu_service: Service, nvml: Nvml) -> Service:
+        """Give a service with one instance on each of two GPUs."""
+        nvml.cards([Card(), Card()])
+        self.configure(gpu_service)
+        gpu_service.ok("up", "-d")
+        return gpu_service
+
+    def configure(self, service: Service, devices: Any = "all", **comfyui: Any) -> None:
+        service.settings(gpu={"devices": devices}, comfyui=comfyui, paths={"output": str(service.folder / "output")})
+
+    def test_of_a_group_whoever_was_stopped_stays_so(self, two: Service) -> None:
+        two.ok("stop", "gpu1")
+        starts = two.log("gpu1").count("Device: ")
+        self.configure(two, cors_origin="https://example.org")
+        said = two.ok("apply")
+        assert "[program:gpu0] restarts:" in said
+        assert "[program:gpu1] restarts:" in said
+        assert "comfyui:gpu1: stays stopped" in said
+        two.wait_for_api()
+        assert states(two) == {"comfyui:gpu0": "RUNNING", "comfyui:gpu1": "STOPPED"}
+        assert two.log("gpu1").count("Device: ") == starts
+        assert "https://example.org" in command(two, "comfyui:gpu0")
+
+    def test_from_two_to_one_and_back(self, two: Service) -> None:
+        self.configure(two, devices=[1])
+        said = two.ok("apply")
+        assert "[program:gpu0] restarts:\n  is gone\n" in said
+        two.wait_for_api()
+        assert states(two) == {"comfyui": "RUNNING"}
+        assert command(two)[-1] == "--dont-print-server"
+        self.configure(two)
+        two.ok("apply")
+        two.wait_for_api(two.port + 1)
+        assert states(two) == {"comfyui:gpu0": "RUNNING", "comfyui:gpu1": "RUNNING"}
+
+    def test_a_lost_card_takes_its_own_instance_out(self, two: Service, nvml: Nvml) -> None:
+        nvml.fail("GPU_IS_LOST", "nvmlDeviceGetMemoryInfo", 1)
+        nvml.fail("GPU_IS_LOST", "nvmlDeviceGetMemoryInfo_v2", 1)
+        two.ok("apply")
+        two.wait_for_api()
+        wait_until(lambda: states(two) == {"comfyui:gpu0": "RUNNING"})

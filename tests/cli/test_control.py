@@ -1,0 +1,171 @@
+"""``start``, ``stop``, ``restart`` and ``status``, on one instance and on several."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from comfy_supervisor.launch import holds
+from tests.cli.service import Service
+from tests.nvml import Card, Nvml
+from tests.support import wait_until
+
+
+def states(service: Service) -> dict[str, str]:
+    return {row["program"]: row["state"] for row in service.status()}
+
+
+class TestStatus:
+    def test_json_tells_all_there_is_to_know(self, up: Service) -> None:
+        (row,) = up.status()
+        pid = up.info().pid
+        assert row.pop("uptime_seconds") >= 0
+        assert row.pop("memory_mib") > 10
+        assert row == {
+            "program": "comfyui",
+            "id": "cpu",
+            "state": "RUNNING",
+            "text": "",
+            "pid": pid,
+            "url": up.url,
+            "port": up.port,
+            "ready": True,
+            "queue": 0,
+            "gpu": None,
+            "vram_used_mib": None,
+            "vram_total_mib": None,
+            "gpu_percent": None,
+            "log": str(up.state / "logs" / "comfyui.log"),
+        }
+
+    def test_the_table_is_for_people(self, up: Service) -> None:
+        header, row = up.ok("status").splitlines()
+        assert header.split() == ["program", "state", "pid", "uptime", "url", "api", "queue", "ram", "gpu", "vram"]
+        assert row.split()[:3] == ["comfyui", "RUNNING", str(up.info().pid)]
+
+    def test_the_exit_code_is_asked_for(self, up: Service) -> None:
+        assert up.run("status", "--exit-code").returncode == 0
+
+    def test_what_is_down_is_an_answer_too(self, service: Service) -> None:
+        service.ok("render")
+        (row,) = service.status()
+        assert (row["state"], row["ready"], row["pid"]) == ("DOWN", False, None)
+        assert row["text"] == "supervisord isn't running; comfy-supervisor up starts it"
+        assert service.run("status", "--exit-code").returncode == 1
+
+    def test_without_a_configuration_it_says_what_to_do(self, service: Service) -> None:
+        for command in ("status", "start", "stop", "restart", "down", "logs"):
+            assert f"{service.conf}: nothing is rendered yet; comfy-supervisor up" in service.refused(command)
+
+
+class TestOne:
+    def test_stop_start_and_restart(self, up: Service) -> None:
+        first = up.info().pid
+        assert up.ok("restart") == "comfyui: restarted\n"
+        up.wait_for_api()
+        second = up.info().pid
+        assert second != first
+        assert up.ok("start") == "comfyui: runs already\n"
+        assert up.ok("stop") == "comfyui: stopped\n"
+        assert up.ok("stop") == "comfyui: was stopped already\n"
+        assert up.run("status", "--exit-code").returncode == 1
+        assert states(up) == {"comfyui": "STOPPED"}
+        assert up.ok("start", "comfyui") == "comfyui: started\n"
+        up.wait_for_api()
+
+    def test_supervisorctl_without_any_option(self, up: Service) -> None:
+        assert up.supervisorctl("stop", "comfyui").stdout == "comfyui: stopped\n"
+        assert not up.answers()
+        assert up.supervisorctl("start", "comfyui").stdout == "comfyui: started\n"
+        up.wait_for_api()
+        assert "RUNNING" in up.supervisorctl("status", "comfyui").stdout
+
+    def test_an_unknown_name_is_the_users_mistake(self, up: Service) -> None:
+        for command in ("start", "stop", "restart", "logs"):
+            assert up.refused(command, "gpu7") == "error: gpu7: no such program; there is comfyui\n"
+
+    def test_without_supervisord_there_is_nothing_to_start(self, service: Service) -> None:
+        service.ok("render")
+        for command in ("start", "stop", "restart"):
+            assert service.refused(command) == "error: supervisord isn't running; comfy-supervisor up starts it\n"
+
+    @pytest.mark.parametrize("command", ["start", "restart"])
+    def test_a_hold_is_shown_and_lifted_by_whoever_wants_a_start(self, command: str, service: Service) -> None:
+        service.ok("render")
+        run = service.state / "run" / "cpu"
+        holds.write(str(run), holds.Hold(holds.GAVE_UP, "five stalls in an hour", time.time()))
+        done = service.run("up", "-d")
+        assert done.returncode == 1
+        service.wait_for_log("waiting (gave_up)")
+        (row,) = service.status()
+        assert (row["state"], row["text"], row["ready"]) == ("HELD", "five stalls in an hour", False)
+        assert "comfyui: five stalls in an hour" in service.ok("status")
+        service.ok(command)
+        service.wait_for_api()
+        assert states(service) == {"comfyui": "RUNNING"}
+
+    def test_an_api_that_does_not_answer_is_not_ready(self, up: Service) -> None:
+        os.kill(up.info().pid, signal.SIGSTOP)
+        (row,) = up.status()
+        assert (row["state"], row["ready"]) == ("RUNNING", False)
+        assert "no answer" in row["text"]
+        os.kill(row["pid"], signal.SIGCONT)
+
+
+@pytest.fixture(scope="class")
+def two(nvml_library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Give a service with one instance on each of two GPUs."""
+    nvml = Nvml(nvml_library, tmp_path_factory.mktemp("machine"))
+    nvml.cards([Card(used_mib=1000, utilization=7), Card("NVIDIA GeForce RTX 4080", used_mib=2000)])
+    service = Service(nvml.environ)
+    service.settings(gpu={"devices": "all"}, paths={"output": str(service.folder / "output")})
+    try:
+        service.ok("up", "-d")
+        yield service
+    finally:
+        service.close()
+
+
+class TestSeveral:
+    def test_each_has_its_own_name_port_and_gpu(self, two: Service) -> None:
+        rows = [(row["program"], row["port"], row["gpu"], row["vram_used_mib"], row["ready"]) for row in two.status()]
+        assert rows == [
+            ("comfyui:gpu0", two.port, "0", 1000, True),
+            ("comfyui:gpu1", two.port + 1, "1", 2000, True),
+        ]
+        assert two.answers(two.port + 1)
+        assert "1000/24564 MiB" in two.ok("status")
+
+    def test_supervisorctl_knows_them_one_by_one_and_as_a_group(self, two: Service) -> None:
+        assert "comfyui:gpu1: stopped" in two.supervisorctl("stop", "comfyui:gpu1").stdout
+        assert states(two) == {"comfyui:gpu0": "RUNNING", "comfyui:gpu1": "STOPPED"}
+        assert "comfyui:gpu0: stopped" in two.supervisorctl("stop", "comfyui:*").stdout
+        assert set(states(two).values()) == {"STOPPED"}
+        two.supervisorctl("start", "comfyui:*")
+        two.wait_for_api()
+        two.wait_for_api(two.port + 1)
+
+    @pytest.mark.parametrize("name", ["gpu1", "comfyui:gpu1"])
+    def test_our_commands_take_short_names_too(self, name: str, two: Service) -> None:
+        assert two.ok("stop", name) == "comfyui:gpu1: stopped\n"
+        assert states(two) == {"comfyui:gpu0": "RUNNING", "comfyui:gpu1": "STOPPED"}
+        assert two.ok("start", name) == "comfyui:gpu1: started\n"
+        two.wait_for_api(two.port + 1)
+
+    @pytest.mark.parametrize("name", ["comfyui", "comfyui:*"])
+    def test_the_groups_name_means_all(self, name: str, two: Service) -> None:
+        said = two.ok("start", name)
+        assert said == "comfyui:gpu0: runs already\ncomfyui:gpu1: runs already\n"
+
+    def test_one_that_crashes_takes_nobody_with_it(self, two: Service) -> None:
+        other = two.info("comfyui:gpu0").pid
+        pid = two.info("comfyui:gpu1").pid
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: two.info("comfyui:gpu1").pid not in {0, pid})
+        two.wait_for_api(two.port + 1)
+        assert two.info("comfyui:gpu0").pid == other

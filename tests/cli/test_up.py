@@ -1,0 +1,250 @@
+"""``up`` and ``down``: how all comes up, and how it goes, whoever ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cli.service import Service
+from tests.support import is_running, wait_until
+
+
+class TestBackground:
+    def test_it_returns_once_the_api_answers_and_down_ends_it(self, apart: Service) -> None:
+        said = apart.ok("up", "-d")
+        assert apart.answers()
+        pid = apart.info().pid
+        assert f"comfyui: process up (pid {pid})" in said
+        assert "API ready in " in said
+        assert apart.ok("down") == "down\n"
+        assert not apart.processes()
+
+    def test_one_that_never_gets_ready_is_explained_and_goes_on_trying(self, service: Service) -> None:
+        settings = {"environment": {"STANDIN_START": "end:3"}}
+        service.settings(comfyui=settings, restart={"first_delay": 1000, "longest_delay": 1000})
+        done = service.run("up", "-d")
+        assert done.returncode == 1
+        assert f"comfyui does not get ready; the end of {service.state}/logs/comfyui.log:\n" in done.stderr
+        assert "2 short lives in a row" in done.stderr
+        assert service.info().statename == "RUNNING"
+
+    def test_ctrl_c_while_it_waits_leaves_it_in_the_background(self, service: Service) -> None:
+        service.settings(comfyui={"environment": {"STANDIN_START": "slow:2"}})
+        up = service.start("up", "-d")
+        up.wait_for("importing")
+        up.interrupt()
+        assert up.end() == 130
+        assert "it goes on in the background; comfy-supervisor down stops it" in up.output
+        service.wait_for_api()
+
+    def test_a_down_meanwhile_ends_the_wait(self, service: Service) -> None:
+        service.settings(comfyui={"environment": {"STANDIN_START": "silent:1000"}})
+        up = service.start("up", "-d")
+        up.wait_for("importing")
+        service.ok("down")
+        assert up.end() == 2
+        assert "supervisord has ended; look at" in up.output
+
+    def test_down_when_nothing_runs_is_fine(self, service: Service) -> None:
+        service.ok("render")
+        assert service.ok("down") == "nothing to do: supervisord isn't running\n"
+
+    def test_the_environment_chooses_as_the_settings_file_does(self, service: Service) -> None:
+        service.ok("up", "-d", COMFY_SUPERVISOR__COMFYUI__CORS_ORIGIN="https://example.org")
+        assert "https://example.org" in psutil.Process(service.info().pid).cmdline()
+
+
+class TestForeground:
+    def test_ctrl_c_ends_comfyui_in_order_then_supervisord(self, service: Service) -> None:
+        up = service.start("up")
+        up.wait_for("API ready")
+        up.interrupt()
+        assert up.end() == 130
+        assert "stopping ComfyUI, then supervisord" in up.output
+        assert "Traceback" not in up.output
+        assert not service.processes()
+        assert "stopped: comfyui (exit status 0)" in service.log("supervisord")
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+    def test_sigterm_and_a_closed_terminal_end_it_in_order(self, number: signal.Signals, service: Service) -> None:
+        up = service.start("up")
+        up.wait_for("API ready")
+        up.process.send_signal(number)
+        assert up.end() == 0
+        assert not service.processes()
+        assert "stopped: comfyui (exit status 0)" in service.log("supervisord")
+
+    def test_down_from_elsewhere_ends_it(self, service: Service) -> None:
+        up = service.start("up")
+        up.wait_for("API ready")
+        service.ok("down")
+        assert up.end() == 0
+        assert "supervisord has ended" in up.output
+
+    def test_a_supervisord_that_was_killed_is_not_fine(self, service: Service) -> None:
+        up = service.start("up")
+        up.wait_for("API ready")
+        os.kill(service.supervisord_pid(), signal.SIGKILL)
+        assert up.end() == 1
+        kill_all(service)
+
+    def test_ctrl_c_before_the_api_is_ready(self, service: Service) -> None:
+        service.settings(comfyui={"environment": {"STANDIN_START": "slow"}})
+        up = service.start("up")
+        up.wait_for("importing")
+        service.wait_for_log("Importing a custom node")
+        up.interrupt()
+        assert up.end() == 130
+        assert not service.processes()
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+    def test_a_signal_while_supervisord_starts_leaves_nothing(
+        self, number: signal.Signals, code: int, service: Service
+    ) -> None:
+        up = service.start("up")
+        wait_until(lambda: any("supervisor.supervisord" in each.cmdline() for each in service.processes()))
+        up.process.send_signal(number)
+        assert up.end() == code
+        assert not service.processes()
+
+    def test_ctrl_c_ends_a_supervisord_that_was_stopped(self, service: Service) -> None:
+        up = service.start("up")
+        up.wait_for("API ready")
+        os.kill(service.supervisord_pid(), signal.SIGSTOP)
+        up.interrupt()
+        assert up.end() == 130
+        assert not service.processes()
+
+    def test_what_happens_is_told_as_it_happens(self, service: Service) -> None:
+        up = service.start("up")
+        up.wait_for("API ready")
+        pid = service.info().pid
+        os.kill(pid, signal.SIGKILL)
+        up.wait_for(f"process {pid} ended")
+        wait_until(lambda: up.output.count("API ready") == 2)
+        assert "\x1b" not in up.output
+        assert "\r" not in up.output
+
+
+class TestTwo:
+    def test_a_second_up_is_refused_and_harms_nothing(self, up: Service) -> None:
+        pids = (up.supervisord_pid(), up.info().pid)
+        up.settings(restart={"stop_seconds": 9})
+        before = up.conf.read_text()
+        said = up.refused("up", "-d")
+        assert f"supervisord runs already (pid {pids[0]}" in said
+        assert (up.supervisord_pid(), up.info().pid) == pids
+        assert up.conf.read_text() == before
+
+    def test_of_two_at_once_one_wins(self, service: Service) -> None:
+        ups = [service.start("up", "-d") for _ in range(2)]
+        assert sorted(up.end(60) for up in ups) == [0, 2]
+        loser = next(up for up in ups if up.process.returncode == 2)
+        assert "supervisord runs already" in loser.output
+        assert service.answers()
+        supervisords = [each for each in service.processes() if "supervisor.supervisord" in each.cmdline()]
+        assert [each.pid for each in supervisords] == [service.supervisord_pid()]
+
+    def test_one_whose_configuration_was_removed_is_still_found(self, up: Service) -> None:
+        text = up.conf.read_text()
+        up.conf.unlink()
+        assert "supervisord runs already" in up.refused("up", "-d")
+        up.conf.write_text(text)
+
+
+class TestPorts:
+    def test_who_holds_a_port_is_named_before_anything_is_started(self, service: Service) -> None:
+        with socket.create_server(("127.0.0.1", service.port)):
+            said = service.refused("up", "-d")
+            me = psutil.Process()
+            assert f"comfyui: port {service.port} is held by {me.name()} (pid {me.pid}, " in said
+        assert not service.processes()
+        assert not service.conf.exists()
+
+    def test_one_that_is_taken_later_holds_only_its_own_instance(self, service: Service) -> None:
+        service.ok("up", "-d")
+        service.ok("stop")
+        with socket.create_server(("127.0.0.1", service.port)):
+            service.ok("start")
+            wait_until(lambda: service.status()[0]["state"] == "HELD")
+            assert f"port {service.port} is held by " in service.status()[0]["text"]
+        service.wait_for_api()
+
+
+class TestLeftovers:
+    def test_a_killed_supervisord_is_no_obstacle_and_its_orphans_are_ended(self, service: Service) -> None:
+        service.ok("up", "-d")
+        orphan = service.info().pid
+        os.kill(service.supervisord_pid(), signal.SIGKILL)
+        wait_until(lambda: len(service.processes()) == 1)
+        assert (service.state / "run" / "supervisor.sock").exists()
+        assert (service.state / "run" / "supervisord.pid").exists()
+        assert is_running(orphan)
+        service.ok("up", "-d")
+        assert not is_running(orphan)
+        assert service.info().pid != orphan
+        assert f"(pid {orphan}), left from an earlier life" in service.log()
+
+    def test_a_socket_and_a_pid_file_of_somebody_elses(self, service: Service) -> None:
+        """The pid is that of a process that lives, and is no supervisord."""
+        run = service.state / "run"
+        run.mkdir(parents=True)
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(str(run / "supervisor.sock"))
+        (run / "supervisord.pid").write_text(f"{os.getpid()}\n")
+        service.ok("up", "-d")
+        assert int((run / "supervisord.pid").read_text()) == service.supervisord_pid()
+
+
+class TestStoppedSupervisord:
+    @pytest.fixture
+    def stopped(self, up: Service) -> Iterator[Service]:
+        """Give a service whose supervisord stands still."""
+        pid = up.supervisord_pid()
+        os.kill(pid, signal.SIGSTOP)
+        yield up
+        os.kill(pid, signal.SIGCONT)
+
+    def test_every_command_says_so_within_seconds(self, stopped: Service) -> None:
+        stopped.settings(restart={"stop_seconds": 9})
+        before = stopped.conf.read_text()
+        began = time.monotonic()
+        commands = [stopped.start(*words) for words in (["up", "-d"], ["down"], ["start"], ["stop"], ["status"])]
+        assert [command.end() for command in commands] == [2, 2, 2, 2, 0]
+        for command in commands:
+            assert "does not answer: timed out; look for one that is stopped (kill -CONT)" in command.output
+        assert time.monotonic() - began < 20
+        assert stopped.conf.read_text() == before
+
+    def test_apply_changes_nothing(self, stopped: Service) -> None:
+        stopped.settings(restart={"stop_seconds": 9})
+        before = stopped.conf.read_text()
+        assert "does not answer: timed out" in stopped.refused("apply")
+        assert stopped.conf.read_text() == before
+
+
+class TestNoComfyui:
+    def test_none_is_found(self, service: Service) -> None:
+        service.settings(comfyui={"directory": ""})
+        said = service.refused("up", "-d")
+        assert 'comfyui.directory = "": no ComfyUI found in ' in said or Path("/opt/ComfyUI").exists()
+        assert not service.state.exists()
+
+    def test_a_folder_that_is_none(self, service: Service) -> None:
+        service.settings(comfyui={"directory": str(service.folder)})
+        said = service.refused("up", "-d")
+        assert "is not ComfyUI's folder (main.py and comfy/cli_args.py not found)" in said
+        assert not service.state.exists()
+
+
+def kill_all(service: Service) -> None:
+    """Kill what is left."""
+    for each in service.processes():
+        each.kill()
