@@ -123,7 +123,7 @@ class Server:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def get(self, path: str, **query: object) -> Any:
+    def get(self, path: str, **query: str | int) -> Any:
         """Return the JSON that is at a path."""
         response = self.session.get(self.url + path, params=query, timeout=30)
         assert response.ok, f"{response.status_code}: {response.text}"

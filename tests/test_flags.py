@@ -135,6 +135,13 @@ def test_where_a_flag_switches_dynamic_vram_off_it_is_said_with_the_mend(mib: in
     assert not any("dynamic VRAM" in note for note in old)
 
 
+def test_the_mend_is_where_the_flag_came_from() -> None:
+    chosen = flags.choose(case(gpu(mib=8188), "0.33.0", comfyui={"extra_args": "--highvram"}))
+    assert any(
+        "--highvram switches dynamic VRAM off; without it in comfyui.extra_args" in note for note in chosen.notes
+    )
+
+
 class TestUsersArguments:
     """``comfyui.extra_args``: the user wins, and it is said."""
 

@@ -113,7 +113,7 @@ def test_a_missing_input_is_told_of_the_node_that_lacks_it_not_of_those_below(co
         ("color", ["1", 0], "return_type_mismatch", "Return type mismatch between linked nodes"),
     ],
 )
-def test_an_unfit_input(comfyui: Server, name: str, value: object, wrong: str, message: str) -> None:
+def test_an_unfit_input(comfyui: Server, name: str, value: Any, wrong: str, message: str) -> None:
     problem = only_problem(refusal(comfyui, image_job(**{name: value})))
     assert (problem["type"], problem["message"]) == (wrong, message)
     assert problem["extra_info"]["input_name"] == name

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from comfy_supervisor.settings import FILE_NAME, Settings, load, reference
 from comfy_supervisor.settings.complaints import key_paths
-
-ROOT = Path(__file__).parents[2]
-
-
-def test_the_shipped_example_is_up_to_date() -> None:
-    """``make docs`` writes it."""
-    shipped = files("comfy_supervisor.conf").joinpath("comfy-supervisor.example.toml").read_text(encoding="utf-8")
-    assert shipped == reference.example()
-
-
-def test_readmes_table_is_up_to_date() -> None:
-    """``make docs`` writes it."""
-    assert reference.table() in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_example_changes_nothing(tmp_path: Path) -> None:

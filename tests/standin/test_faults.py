@@ -122,10 +122,11 @@ def test_held_requests_are_accepted_and_not_answered_until_it_is_taken_back(serv
     assert not is_silent(server)
 
 
-@pytest.mark.parametrize("how", ["wait", "sleep", "burn", "gil"])
-def test_answers_are_held_for_a_time(server: Server, how: str) -> None:
+@pytest.mark.parametrize(("how", "seconds"), [("wait", 1.5), ("sleep", 1.5), ("burn", 1.5), ("gil", 4)])
+def test_answers_are_held_for_a_time(server: Server, how: str, seconds: float) -> None:
+    """How long the interpreter's lock is held is only estimated: nothing can look at a clock meanwhile."""
     started, before = time.monotonic(), cpu_seconds(server)
-    server.order("hold_answers", how=how, seconds=1.5)
+    server.order("hold_answers", how=how, seconds=seconds)
     assert is_silent(server)
     wait_until(lambda: not is_silent(server))
     assert time.monotonic() - started > 0.7
@@ -137,10 +138,10 @@ def test_answers_are_held_for_a_time(server: Server, how: str) -> None:
 def test_only_a_held_interpreter_lock_stops_the_worker_too(server: Server, how: str, goes_on: bool) -> None:
     prompt_id = server.submit(sleep_job(0.2))
     server.until_running(prompt_id)
-    server.order("hold_answers", how=how, seconds=2.0)
-    wait_until(lambda: not is_silent(server))
+    server.order("hold_answers", how=how, seconds=6)
+    wait_until(lambda: not is_silent(server), 60)
     times = {name: data["timestamp"] for name, data in server.finished(prompt_id)["status"]["messages"]}
-    assert (times["execution_success"] - times["execution_start"] < 1000) == goes_on
+    assert (times["execution_success"] - times["execution_start"] < 2000) == goes_on
 
 
 def test_a_held_interpreter_lock_makes_it_deaf_to_sigint(start: Start) -> None:

@@ -1,0 +1,56 @@
+# make run and make test need nothing but Python 3.10 or later with its venv, make and a C compiler.
+# PYTHON=python3.12 chooses the Python, ARGS="…" is handed on to what is run.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# pyenv's shims run only those of its Pythons that are active.
+PYENV_PYTHONS := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1*/bin/python3)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this.
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+.PHONY: run
+run: $(VENV)/.installed ## Run ComfyUI: $COMFYUI_DIR, or the one that is found, or the stand-in.
+	@$(BIN)/comfy-supervisor up --or-standin $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.installed-dev ## Run all tests.
+	$(BIN)/python -m pytest --numprocesses 4 $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.installed-dev ## Check style, types, and who imports whom.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: pythons
+pythons: $(VENV)/.installed-dev ## Run the tests on every Python found, and on the oldest and newest dependencies.
+	@mkdir -p .tox # by itself, tox would close it to the other users that some tests are about
+	$(BIN)/tox run-parallel $(if $(PYENV_PYTHONS),--discover $(PYENV_PYTHONS)) --parallel-no-spinner $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.installed-dev ## Measure the commands, as ratios to an empty Python start.
+	$(BIN)/python -m tests.bench $(ARGS)
+
+.PHONY: docs
+docs: $(VENV)/.installed-dev ## Bring README's tables and the example settings up to date.
+	$(BIN)/python -m tests.packaging.documents
+
+.PHONY: clean
+clean: ## Remove all that these commands have made.
+	rm -rf $(VENV) .tox build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
