@@ -19,7 +19,7 @@ run: $(VENV)/.installed ## Run ComfyUI: $COMFYUI_DIR, or the one that is found, 
 
 .PHONY: test
 test: $(VENV)/.installed-dev ## Run all tests.
-	$(BIN)/python -m pytest --numprocesses 4 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## Check style, types, and who imports whom.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -330,9 +329,12 @@ class TestDriver:
         assert " --cpu " in good.ok("render", "--stdout")
 
 
-def test_no_temporary_file_is_left(service: Service) -> None:
+def test_a_file_is_replaced_in_one_step_and_no_other_is_left(service: Service) -> None:
     service.ok("render")
-    service.settings(comfyui={"cors_origin": "*"})
-    service.ok("render")
+    before = service.conf.read_text()
+    with service.conf.open() as old:
+        service.settings(comfyui={"cors_origin": "*"})
+        service.ok("render")
+        assert old.read() == before
+    assert service.conf.read_text() != before
     assert sorted(listing(service.state)) == ["instances.json", "lock", "supervisord.conf"]
-    shutil.rmtree(service.state)

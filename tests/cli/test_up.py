@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +153,18 @@ class TestTwo:
         assert service.answers()
         supervisords = [each for each in service.processes() if "supervisor.supervisord" in each.cmdline()]
         assert [each.pid for each in supervisords] == [service.supervisord_pid()]
+
+    def test_whoever_comes_second_waits_for_the_first(self, service: Service) -> None:
+        service.state.mkdir()
+        with (service.state / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)  # whoever changes something wants it alone
+            second = service.start("render")
+            process = psutil.Process(second.process.pid)
+            wait_until(lambda: any(file.path == lock.name for file in process.open_files()))
+            with pytest.raises(subprocess.TimeoutExpired):
+                second.end(0.5)
+            assert not service.conf.exists()
+        assert second.end() == 0
 
     def test_one_whose_configuration_was_removed_is_still_found(self, up: Service) -> None:
         text = up.conf.read_text()

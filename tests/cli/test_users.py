@@ -107,10 +107,10 @@ class TestOwnAccount:
 
     def test_holds_and_backoff_work_across_the_two_users(self, nobodys: Service) -> None:
         nobodys.ok("up", "-d")
+        assert (nobodys.state / "cpu" / "starts.json").stat().st_uid == pwd.getpwnam(NAME).pw_uid
         nobodys.ok("stop")
         nobodys.file.write_text(nobodys.file.read_text() + "[restart]\nstop_seconds = 9\n")
         assert "comfyui: stays stopped" in nobodys.ok("apply")
-        assert (nobodys.state / "cpu" / "starts.json").stat().st_uid == pwd.getpwnam(NAME).pw_uid
         nobodys.ok("start")
         nobodys.wait_for_api()
 

@@ -71,6 +71,7 @@ def test_running_with_an_instance_that_is_held(box: Machine) -> None:
         hold = holds.Hold(holds.GAVE_UP, "it died ten times", time.time())
         (box.state / "run" / "cpu").mkdir(parents=True, exist_ok=True)
         holds.write(str(box.state / "run" / "cpu"), hold)
+        wait_until(lambda: len(list(service.supervisord(patient))) > 1, what="a launcher that waits")
         _, held = service.supervisord(patient)
     assert held.verdict is Verdict.PROBLEM
     assert held.found == "comfyui is held back (gave_up): it died ten times"

@@ -11,9 +11,7 @@ from comfy_supervisor.health import vitals
 from tests.support import wait_until
 
 MIB = 1024 * 1024
-HOLD = (
-    "import sys, time; kept = bytearray({size}); kept[::4096] = b'x' * len(kept[::4096]); {then}"
-)
+HOLD = "import sys, time; kept = bytearray({size}); kept[::4096] = b'x' * len(kept[::4096]); {then}"
 
 
 def test_children_are_counted() -> None:

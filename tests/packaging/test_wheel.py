@@ -14,7 +14,7 @@ import pytest
 from tests.packaging.conftest import ROOT, build, run
 from tests.support import free_port
 
-pytestmark = [pytest.mark.packaging, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.packaging, pytest.mark.xdist_group("packaging"), pytest.mark.timeout(300)]
 
 FOLDERS = {
     "comfy_supervisor": "comfy_supervisor",
