@@ -219,6 +219,14 @@ class Service:
         """Return what lives of all that was started."""
         return list(self._processes())
 
+    def commands(self) -> dict[int, list[str]]:
+        """Return the argv of what lives, by pid."""
+        found = {}
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):
+                found[process.pid] = process.cmdline()
+        return found
+
     def _processes(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -232,11 +240,7 @@ class Service:
             self.rpc.shutdown()
             for process in self._started:
                 process.send_signal(signal.SIGTERM)
-            wait_until(
-                lambda: self._poked() and not self.processes(),
-                20,
-                f"left: {[each.cmdline() for each in self.processes()]}",
-            )
+            wait_until(lambda: self._poked() and not self.processes(), 20, f"left: {self.commands()}")
         finally:
             for each in self.processes():
                 each.kill()

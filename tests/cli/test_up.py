@@ -111,7 +111,7 @@ class TestForeground:
         self, number: signal.Signals, code: int, service: Service
     ) -> None:
         up = service.start("up")
-        wait_until(lambda: any("supervisor.supervisord" in each.cmdline() for each in service.processes()))
+        wait_until(lambda: any("supervisor.supervisord" in argv for argv in service.commands().values()))
         up.process.send_signal(number)
         assert up.end() == code
         assert not service.processes()
@@ -151,8 +151,8 @@ class TestTwo:
         loser = next(up for up in ups if up.process.returncode == 2)
         assert "supervisord runs already" in loser.output
         assert service.answers()
-        supervisords = [each for each in service.processes() if "supervisor.supervisord" in each.cmdline()]
-        assert [each.pid for each in supervisords] == [service.supervisord_pid()]
+        supervisords = [pid for pid, argv in service.commands().items() if "supervisor.supervisord" in argv]
+        assert supervisords == [service.supervisord_pid()]
 
     def test_whoever_comes_second_waits_for_the_first(self, service: Service) -> None:
         service.state.mkdir()
