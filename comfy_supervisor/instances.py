@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,22 @@ def recall(text: str, file: Path) -> Memory:
         if data.pop("v") != VERSION:
             raise ValueError("another version")
         records = tuple(Record(**record) for record in data.pop("records"))
-        return Memory(records=records, **data)
+        memory = Memory(records=records, **data)
+        _check_types(memory, *records)
+        return memory
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{file}: damaged ({error}); it keeps each GPU's instance and port: restore it, or remove it to number anew"
         ) from error
+
+
+def _check_types(*parts: Record | Memory) -> None:
+    """Raise TypeError if a field isn't of its type: JSON would hold another in its place as readily."""
+    kinds = {"str": str, "int": int, "bool": bool}
+    for part, known in [(each, known) for each in parts for known in fields(each)]:
+        value, kind = getattr(part, known.name), kinds.get(str(known.type))
+        if kind and type(value) is not kind:  # not isinstance: true would pass for an int
+            raise TypeError(f"{known.name} = {json.dumps(value)}, expected {kind.__name__}")
 
 
 def choose(settings: Settings, report: GpuReport, memory: Memory) -> tuple[tuple[Instance, ...], Memory]:
@@ -76,6 +87,9 @@ def choose(settings: Settings, report: GpuReport, memory: Memory) -> tuple[tuple
     chosen = _selected(devices, report, memory)
     grouped = memory.grouped or len(chosen) > 1
     records = _recorded(chosen, report, memory, grouped)
+    for record in records:
+        if grouped and record.port > MAX_PORT:
+            raise UserError(f"comfyui.port = {memory.base_port}: leaves no port for {record.uuid}; set a lower one")
     instances = tuple(
         Instance(record.id, gpu, record.port if grouped else settings.comfyui.port, grouped)
         for record, (gpu, _) in zip(records, chosen, strict=True)
@@ -196,6 +210,4 @@ def _new(gpu: Gpu, taken: Sequence[Record], base: int) -> Record:
     port = base
     while port in ports:
         port += 1
-    if port > MAX_PORT:
-        raise UserError(f"comfyui.port = {base}: leaves no port for {gpu.uuid}; set a lower one")
     return Record(f"gpu{number}", gpu.uuid, gpu.pci, port)

@@ -125,6 +125,8 @@ class GpuUse:
     memory_total_mib: int
     utilization_percent: int | None = None
     """None where NVML can't tell (MIG)."""
+    index: int | None = None
+    """NVML's index of a whole GPU; None for a MIG instance, which has no index of its own."""
 
 
 @dataclass(frozen=True)

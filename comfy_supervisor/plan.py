@@ -70,7 +70,7 @@ class Plan:
     def notes(self) -> tuple[str, ...]:
         """What an operator should know, each once."""
         found = (note for invocation in self.invocations for note in invocation.notes)
-        return tuple(dict.fromkeys((*_root_note(self), *found)))
+        return tuple(dict.fromkeys((*_root_note(self), *_lost_notes(self), *found)))
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,17 @@ def _header(loaded: Loaded, facts: Facts, chosen: Sequence[Instance]) -> Iterato
 
 def _device(device: Gpu, instance: Instance | None) -> str:
     use = device.problem or (f"{instance.program}, port {instance.port}" if instance else "not used")
-    return f"GPU {device.index}: {device.name}, {device.memory_mib} MiB, {device.uuid}: {use}"
+    memory = f"{device.memory_mib} MiB" if device.memory_mib else ""
+    return f"GPU {device.index}: {', '.join(filter(None, (device.name, memory, device.uuid or device.pci)))}: {use}"
+
+
+def _lost_notes(plan: Plan) -> Iterator[str]:
+    """Name each GPU that is left out, with the instance that it had."""
+    had = {record.pci: f", {record.id}" for record in plan.memory.records}
+    for device in plan.facts.report.gpus:
+        if device.problem:
+            which = f"{device.uuid or device.pci}{had.get(device.pci, '')}"
+            yield f"GPU {device.index} ({which}) is left out: {device.problem}"
 
 
 def _folders(plan: Plan) -> Iterator[Folder]:

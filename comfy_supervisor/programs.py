@@ -56,7 +56,7 @@ def program(instance: Instance, invocation: Invocation, site: Site) -> Program:
             *invocation.argv,
         ),
         environment=dict(sorted(_environment(instance, invocation, site).items())),
-        directory=site.installation.directory,
+        directory=Path("/"),  # always there; the launcher goes to ComfyUI's, and waits where that is gone
         user=site.account.name if site.account else "",
         log=site.paths.logs / f"{instance.id if instance.grouped else 'comfyui'}.log",
         options={
@@ -79,10 +79,13 @@ def addresses(listen: str, port: int) -> str:
 def _environment(instance: Instance, invocation: Invocation, site: Site) -> Mapping[str, str]:
     restart = site.settings.restart
     account = site.account
+    wanted = site.settings.comfyui.environment
+    # supervisord's user= does not set them, and model caches then land in root's home
     home = {"HOME": str(account.home), "USER": account.name, "LOGNAME": account.name} if account else {}
     return {
-        **home,  # supervisord's user= does not set them, and model caches then land in root's home
+        **{name: value for name, value in home.items() if wanted.get(name) is not False},
         **invocation.environment,
+        "COMFY_SUPERVISOR_DIRECTORY": str(site.installation.directory),
         "COMFY_SUPERVISOR_INSTANCE": instance.id,
         "COMFY_SUPERVISOR_STATE": str(site.paths.instance_state(instance.id)),
         "COMFY_SUPERVISOR_RUN": str(site.paths.instance_run(instance.id)),

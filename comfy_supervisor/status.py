@@ -92,9 +92,6 @@ def _status(
 
 
 def _use(instance: Rendered, uses: Mapping[str, GpuUse]) -> GpuUse | None:
-    """Return the use of the GPU that an instance is pinned to: by UUID, or by index in NVML's order."""
-    if instance.gpu in uses:
-        return uses[instance.gpu]
-    if instance.gpu.isdecimal() and int(instance.gpu) < len(uses):
-        return list(uses.values())[int(instance.gpu)]
-    return None
+    """Return the use of the GPU that an instance is pinned to, by UUID or by NVML's index."""
+    pinned = (use for use in uses.values() if instance.gpu and instance.gpu in (use.uuid, str(use.index)))
+    return next(pinned, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,11 @@ class TestChoice:
     def test_ports_end_somewhere(self) -> None:
         with pytest.raises(UserError, match="leaves no port"):
             choose(report(A, B), port=65535)
+
+    def test_remembered_ports_end_there_too(self) -> None:
+        _, memory = choose(report(A, B))
+        with pytest.raises(UserError, match="leaves no port"):
+            choose(report(A, B), memory, port=65535)
 
 
 class TestNeverTheCpuByAccident:
@@ -171,6 +177,23 @@ class TestMemory:
     def test_a_damaged_file_is_refused_and_left_to_its_owner(self, text: str) -> None:
         with pytest.raises(UserError, match=r"^/s/instances\.json: damaged"):
             instances.recall(text, Path("/s/instances.json"))
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [("port", "8188"), ("port", True), ("port", 8188.0), ("uuid", None), ("pci", 3), ("id", []), ("device", 0)],
+    )
+    def test_a_record_with_a_value_of_another_type_is_damage(self, key: str, value: Any) -> None:
+        _, memory = choose(report(A, B))
+        data = json.loads(memory.text())
+        data["records"][1][key] = value
+        with pytest.raises(UserError, match=rf"^/s/instances\.json: damaged \({key} = "):
+            instances.recall(json.dumps(data), Path("/s/instances.json"))
+
+    @pytest.mark.parametrize(("key", "value"), [("base_port", "8188"), ("grouped", 1), ("records", [3])])
+    def test_so_is_one_in_the_file_itself(self, key: str, value: Any) -> None:
+        _, memory = choose(report(A, B))
+        with pytest.raises(UserError, match=r"^/s/instances\.json: damaged"):
+            instances.recall(json.dumps({**json.loads(memory.text()), key: value}), Path("/s/instances.json"))
 
 
 @st.composite

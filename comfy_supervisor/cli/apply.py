@@ -20,7 +20,7 @@ from ..render.changes import Change
 from ..rendered import Rendered, Service
 from ..settings import Loaded
 from . import service
-from .common import warn, with_settings
+from .common import refuse_elsewhere, warn, with_settings
 from .locking import locked
 from .render import make_folders, write_all
 
@@ -33,6 +33,7 @@ def command(loaded: Loaded, dry_run: bool) -> int:
 
     supervisord takes a group over as a whole: of several instances, all restart if one changes.
     """
+    refuse_elsewhere(loaded)
     made = plan.make(loaded)
     for note in made.notes:
         warn(note)
@@ -59,10 +60,7 @@ def _show(found: Sequence[Change]) -> None:
     if not found:
         click.echo("nothing has changed")
     for change in found:
-        effect = "restarts" if change.restarts else "takes effect at the next comfy-supervisor up"
-        if change.section.startswith("group:"):
-            effect = "is put together anew"
-        click.echo(f"[{change.section}] {effect}:")
+        click.echo(f"[{change.section}] {change.effect}:")
         for reason in change.reasons:
             click.echo(f"  {reason}")
 

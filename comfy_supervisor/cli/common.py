@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from ..settings import Loaded, find, load
+from ..errors import UserError
+from ..settings import Loaded, Settings, find, load, salvage
+
+TABLES = tuple(f"{table}." for table in Settings.model_fields)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,9 +39,41 @@ def with_settings(function: F) -> F:
     @with_config
     @functools.wraps(function)
     def wrapped(config: str | None, /, *args: Any, **kwargs: Any) -> Any:
-        return function(load_settings(config), *args, **kwargs)
+        loaded = load_settings(config)
+        with _source_named(loaded):
+            return function(loaded, *args, **kwargs)
 
     return wrapped  # type: ignore[return-value]
+
+
+def with_usable_settings(function: F) -> F:
+    """Give a command the option ``-c`` and the settings as far as they are right.
+
+    For commands on what runs already, which a slip in the file must not put out of reach; only wrong [paths] do.
+    """
+
+    @with_config
+    @functools.wraps(function)
+    def wrapped(config: str | None, /, *args: Any, **kwargs: Any) -> Any:
+        loaded, problems = salvage(find(config, os.environ, Path.cwd()), os.environ)
+        fatal = [problem for problem in problems if ": paths" in problem]
+        if fatal:
+            raise UserError(*fatal)
+        for problem in problems:
+            warn(problem)
+        return function(loaded, *args, **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def _source_named(loaded: Loaded) -> Iterator[None]:
+    """Say of each error that begins with a setting's key where that is set."""
+    try:
+        yield
+    except UserError as error:
+        problems = (f"{loaded.source}: {line}" if line.startswith(TABLES) else line for line in error.problems)
+        raise UserError(*problems) from error
 
 
 def load_settings(config: str | None) -> Loaded:
@@ -53,6 +89,13 @@ def with_json(function: F) -> F:
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def refuse_elsewhere(loaded: Loaded) -> None:
+    """Raise UserError if the settings are meant for another machine: nothing of it can be started here."""
+    version = loaded.settings.comfyui.version
+    if version:
+        raise UserError(f'comfyui.version = "{version}": means a machine that is not this one; remove it to run here')
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

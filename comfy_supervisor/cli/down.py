@@ -8,11 +8,11 @@ from .. import presence, rpc
 from ..errors import UserError
 from ..settings import Loaded
 from . import daemon, service
-from .common import with_settings
+from .common import with_usable_settings
 
 
 @click.command("down")
-@with_settings
+@with_usable_settings
 def command(loaded: Loaded) -> None:
     """Waits until all is down: as long as restart.stop_seconds for each ComfyUI."""
     rendered = service.read(loaded)

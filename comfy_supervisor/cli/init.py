@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from .. import disk, machine
 from ..comfyui import find
 from ..errors import UserError
 from ..model import File
-from ..settings import FILE_NAME, reference
+from ..settings import FILE_NAME, expanded, reference
 
 
 @click.command("init")
@@ -23,17 +25,19 @@ def command(output: str | None, force: bool) -> None:
 
     The file is found there without any option: in your config folder (root: /etc/comfy-supervisor).
     """
-    found = _found()
-    content = reference.example(found)
     if output == "-":
-        click.echo(content, nl=False)
+        click.echo(reference.example(_found()), nl=False)
         return
-    path = Path.cwd() / Path(output).expanduser() if output else _default()
-    if path.exists():
-        _keep(path, force)
+    path = Path.cwd() / expanded(output, "--output") if output else _default()
+    there = _is_there(path)
+    if there and not force:
+        raise UserError(f"{path}: is there already; --force replaces it and keeps the old one as {path.name}.old")
+    found = _found()
+    if there:
+        _keep(path)
     disk.make_folder(path.parent)
-    disk.write([File(path, content)])
-    click.echo(f"Wrote {path}")
+    disk.write([File(path, reference.example(found))])
+    click.echo(f"Wrote {click.format_filename(path)}")
     click.echo("".join(f"  {key} = {value}\n" for key, value in found.items()), nl=False)
     click.echo("Next: comfy-supervisor doctor, then comfy-supervisor up")
 
@@ -44,7 +48,11 @@ def _found() -> dict[str, Any]:
     except UserError as error:
         click.echo(f"No ComfyUI filled in: {error}", err=True)
         return {}
-    return {"comfyui.directory": str(installation.directory), "comfyui.python": str(installation.python)}
+    values = {"comfyui.directory": str(installation.directory), "comfyui.python": str(installation.python)}
+    for key, value in values.items():
+        if not value.isprintable():  # neither are bytes that are no UTF-8; a settings file can hold neither
+            click.echo(f"{key} isn't filled in: {value!a} has characters that can't be printed", err=True)
+    return {key: value for key, value in values.items() if value.isprintable()}
 
 
 def _default() -> Path:
@@ -54,10 +62,29 @@ def _default() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or here.home / ".config") / "comfy-supervisor" / FILE_NAME
 
 
-def _keep(path: Path, force: bool) -> None:
-    if not force:
-        raise UserError(f"{path}: is there already; --force replaces it and keeps the old one as {path.name}.old")
+def _is_there(path: Path) -> bool:
+    """Tell whether a file is there; raises UserError if something else is, or it can't be told."""
     try:
-        path.replace(path.with_name(f"{path.name}.old"))
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as error:
         raise disk.explained(path, error) from error
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{path}: is a folder; name the file to write, such as {path / FILE_NAME}")
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path}: is no plain file; name another, or - to print")
+    return True
+
+
+def _keep(path: Path) -> None:
+    """Copy a file to FILE.old, whole or not at all: until the new one is written, the old one stays in its place."""
+    old = path.with_name(f"{path.name}.old")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        shutil.copy2(path, temporary)
+        temporary.replace(old)
+    except OSError as error:
+        raise disk.explained(old, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ import click
 from ..errors import UserError
 from ..settings import Loaded
 from . import service
-from .common import with_settings
+from .common import with_usable_settings
 
 POLL = 0.2
 BLOCK = 16384
@@ -34,7 +34,7 @@ BLOCK = 16384
     show_default=True,
     help="How many lines from the end to begin with.",
 )
-@with_settings
+@with_usable_settings
 def command(loaded: Loaded, name: str | None, follow: bool, lines: int) -> None:
     """NAME: comfyui:gpu1 or gpu1, or supervisord for its own log; without one, ComfyUI's (the first instance's)."""
     rendered = service.read(loaded)

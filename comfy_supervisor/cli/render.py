@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,6 +21,13 @@ from .common import warn, with_settings
 from .locking import locked
 
 FRAGMENT = "comfyui.conf"
+OWN_MARKS = {"instances.json", "lock", "supervisord.pid"}
+"""What shows that a folder is one of ours."""
+OURS = re.compile(
+    r"\..*|(gpu\d+|cpu|logs|run|output|incidents|lock|instances\.json|supervisord\.(conf|applied\.conf|pid)"
+    r"|supervisor\.sock.*|comfyui\.conf|comfy-supervisor-bug\.log)"
+)
+"""What we leave in our folders."""
 
 
 @click.command("render")
@@ -106,9 +114,22 @@ def socket_of(conf: Path) -> Path | None:
 
 
 def make_folders(made: Plan) -> None:
-    """Make every folder that supervisord and ComfyUI need, with its mode and owner."""
+    """Make every folder that supervisord and ComfyUI need, with its mode and owner; raises UserError."""
+    _refuse_others_folder("paths.state", made.paths.state)
+    _refuse_others_folder("paths.run", made.paths.run)
     for folder in made.folders:
         disk.make_folder(folder.path, folder.mode, folder.owner)
+
+
+def _refuse_others_folder(key: str, folder: Path) -> None:
+    """Refuse a folder that holds other things: it will be closed to everybody else."""
+    try:
+        names = {entry.name for entry in folder.iterdir()}
+    except OSError:
+        return  # not there yet, or making it says what is wrong
+    strange = sorted(name for name in names if not OURS.fullmatch(name))
+    if strange and not names & OWN_MARKS:
+        raise UserError(f'{key} = "{folder}": holds other things ({strange[0]}); choose a folder of its own')
 
 
 def link_for_supervisorctl(conf: Path) -> bool:

@@ -6,12 +6,12 @@ import click
 
 from ..settings import Loaded
 from . import service
-from .common import with_settings
+from .common import with_usable_settings
 
 
 @click.command("restart")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@with_settings
+@with_usable_settings
 def command(loaded: Loaded, names: tuple[str, ...]) -> None:
     """NAME: comfyui:gpu1 or gpu1; without one, all, one after the other."""
     rendered = service.read(loaded)

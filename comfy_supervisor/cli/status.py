@@ -10,7 +10,7 @@ from .. import status
 from ..settings import Loaded
 from ..status import Status
 from . import service
-from .common import duration, print_json, print_table, with_json, with_settings
+from .common import duration, print_json, print_table, with_json, with_usable_settings
 
 MIB = 1024 * 1024
 TITLES = ("program", "state", "pid", "uptime", "url", "api", "queue", "ram", "gpu", "vram")
@@ -20,7 +20,7 @@ COLOURS = {"RUNNING": "green", "HELD": "red", "FATAL": "red", "BACKOFF": "yellow
 @click.command("status")
 @click.option("--exit-code", is_flag=True, help="Exit code 1 unless every instance is ready for jobs.")
 @with_json
-@with_settings
+@with_usable_settings
 def command(loaded: Loaded, exit_code: bool, as_json: bool) -> int:
     """HELD: the launcher keeps ComfyUI from starting, and says why; comfy-supervisor start overrides it."""
     rows = status.look(service.read(loaded))

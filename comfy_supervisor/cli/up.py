@@ -24,7 +24,7 @@ from ..settings import Loaded
 from ..status import DOWN, Status
 from . import daemon
 from .app import FINE, NO
-from .common import warn, with_settings
+from .common import refuse_elsewhere, warn, with_settings
 from .locking import locked
 from .render import make_folders, socket_of, write_all
 from .story import Story
@@ -47,6 +47,7 @@ def command(loaded: Loaded, detach: bool, or_standin: bool) -> int:
     """
     if or_standin:
         loaded = _or_standin(loaded)
+    refuse_elsewhere(loaded)
     made = plan.make(loaded)
     for note in made.notes:
         warn(note)
@@ -103,6 +104,9 @@ def _prepare(made: Plan) -> Service:
 
 def _refuse_taken_ports(made: Plan) -> None:
     """Raise UserError for each port that somebody else holds; what an earlier life of ours holds, the launcher ends."""
+    strangers = [text for one in made.instances if (text := orphans.elsewhere(_marks(made, one)))]
+    if strangers:
+        raise UserError(*strangers)
     listen = made.loaded.settings.comfyui.listen
     found = [
         (instance, text)

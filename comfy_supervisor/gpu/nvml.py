@@ -82,13 +82,13 @@ def _device(nvml: ModuleType, gpu: object, device: object) -> Row:
 
 def _use(nvml: ModuleType) -> Row:
     """Return what each GPU and MIG instance is doing; those that can't be reached are left out."""
-    devices: list[object] = []
+    devices: list[tuple[object, int | None]] = []
     for index in range(nvml.nvmlDeviceGetCount()):
         gpu = _attempt(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
         if gpu is not None:
             instances = _mig_instances(nvml, gpu)
-            devices += [gpu] if instances is None else instances
-    return {"gpus": [_device_use(nvml, device) for device in devices]}
+            devices += [(gpu, index)] if instances is None else [(instance, None) for instance in instances]
+    return {"gpus": [{**_device_use(nvml, device), "index": index} for device, index in devices]}
 
 
 def _device_use(nvml: ModuleType, device: object) -> Row:

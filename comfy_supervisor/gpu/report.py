@@ -90,14 +90,18 @@ def report(answer: Mapping[str, Any], hardware: Sequence[str]) -> GpuReport:
 
 def uses(answer: Mapping[str, Any]) -> dict[str, GpuUse]:
     """Return what the helper's ``use`` says, by UUID; GPUs that can't be read are left out."""
-    rows = answer.get("gpus", [])
-    return {
-        row["uuid"]: GpuUse(
-            row["uuid"], row["memory_used_mib"], row["memory_total_mib"], row.get("utilization_percent")
-        )
-        for row in rows
-        if {"uuid", "memory_used_mib", "memory_total_mib"} <= row.keys()
-    }
+    rows = (row for row in answer.get("gpus", []) if {"uuid", "memory_used_mib", "memory_total_mib"} <= row.keys())
+    return {row["uuid"]: _use(row) for row in rows}
+
+
+def _use(row: Mapping[str, Any]) -> GpuUse:
+    return GpuUse(
+        uuid=row["uuid"],
+        memory_used_mib=row["memory_used_mib"],
+        memory_total_mib=row["memory_total_mib"],
+        utilization_percent=row.get("utilization_percent"),
+        index=row.get("index"),
+    )
 
 
 def _failure(code: int, text: str, hardware: Sequence[str]) -> tuple[Driver, str]:

@@ -1,8 +1,8 @@
 """``python -I -m comfy_supervisor.launch INSTANCE -- COMMAND…``: clears the way for ComfyUI, then becomes it.
 
 Its settings are environment variables, which ComfyUI inherits: COMFY_SUPERVISOR_INSTANCE, …_STATE and …_RUN
-(the instance's own folders); and, if they are there, …_ADDRESS (``127.0.0.1:8188,[::1]:8188``: where ComfyUI
-will listen) and …_BACKOFF (``10:300:600``, see starts).
+(the instance's own folders); and, if they are there, …_DIRECTORY (the working folder for ComfyUI), …_ADDRESS
+(``127.0.0.1:8188,[::1]:8188``: where it will listen) and …_BACKOFF (``10:300:600``, see starts).
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Launch:
         self.gate.pass_holds()
         failures = self._back_off()
         while True:
+            self.gate.wait_while(self._run_elsewhere, holds.CONFIGURATION)
             self.gate.wait_while(self._surviving_orphans, holds.GPU_FAULT)
             self.gate.wait_while(self._taken_port, holds.CONFIGURATION)
             self.gate.wait_while(self._missing_command, holds.CONFIGURATION)
@@ -116,6 +117,10 @@ class Launch:
         url = self._environment.get("SUPERVISOR_SERVER_URL", "")
         return lastword.ending(url, self._environment.get("SUPERVISOR_PROCESS_NAME", ""), pid)
 
+    def _run_elsewhere(self) -> str:
+        """Return who else runs this instance: ending each other's would go on for ever."""
+        return orphans.elsewhere(self._environment)
+
     def _surviving_orphans(self) -> str:
         """End what an earlier life left; return what can't be ended."""
         left = orphans.end(orphans.find(self._environment), self.gate.say)
@@ -136,6 +141,9 @@ class Launch:
         return next(filter(None, (ports.trouble(*address) for address in addresses)), "")
 
     def _missing_command(self) -> str:
+        folder = self._environment.get("COMFY_SUPERVISOR_DIRECTORY", "/")
+        if not os.path.isdir(folder):
+            return f"the folder {folder} is not there"
         program = self._command[0]
         if "/" not in program or (os.access(program, os.X_OK) and os.path.isfile(program)):
             return ""
@@ -152,6 +160,7 @@ class Launch:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)  # Python ignores them, and what is ignored stays so
         try:
+            os.chdir(self._environment.get("COMFY_SUPERVISOR_DIRECTORY", "."))
             os.execvpe(self._command[0], self._command, self._environment)  # noqa: S606  no shell is meant
         except OSError as error:
             return error

@@ -68,6 +68,18 @@ def find(environment: Mapping[str, str]) -> list[Orphan]:
     return [orphan for orphan in found if orphan.alive]
 
 
+def elsewhere(environment: Mapping[str, str]) -> str:
+    """Return which of these processes another supervisord runs, in words; empty if none: they are no orphans."""
+    found = find(environment)
+    family = {orphan.pid for orphan in found} | {os.getppid()}
+    for orphan in found:
+        stat = _stat(orphan.pid)
+        parent = int(stat[_PARENT]) if stat else 0
+        if parent not in family and b"supervisord" in _command(parent):
+            return f"{orphan} is this instance, run by another supervisord (pid {parent}): stop one of the two"
+    return ""
+
+
 def end(orphans: Iterable[Orphan], say: Callable[[str], None], patience: float = 5.0) -> list[Orphan]:
     """End processes, with SIGTERM and after ``patience`` seconds with SIGKILL; return those that survive.
 
@@ -107,6 +119,15 @@ def _stat(pid: int) -> list[str]:
             return file.read().rpartition(")")[2].split()
     except OSError:
         return []
+
+
+def _command(pid: int) -> bytes:
+    """Return the command line of a process; empty if that can't be read."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _lineage() -> set[int]:

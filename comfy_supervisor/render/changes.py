@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 Sections = Mapping[str, Mapping[str, str]]
 
 RUNS = ("program:", "eventlistener:")
 LONGEST = 160
+NEW, GONE = "is new", "is gone"
+WITH_GROUP = "with its group, which supervisord takes over as a whole"
 
 
 @dataclass(frozen=True)
@@ -24,19 +26,41 @@ class Change:
         """Whether it is a program's: the rest of the file takes effect only when supervisord itself starts."""
         return self.section.startswith(RUNS)
 
+    @property
+    def effect(self) -> str:
+        """What taking it over does, in a word or two."""
+        if self.section.startswith("group:"):
+            return "is put together anew"
+        if not self.restarts:
+            return "takes effect at the next comfy-supervisor up"
+        return {NEW: "starts", GONE: "ends"}.get(self.reasons[0], "restarts")
+
 
 def between(old: Sections, new: Sections) -> tuple[Change, ...]:
     """Return the sections that differ, each with what differs in it."""
     names = list(dict.fromkeys([*old, *new]))
-    found = (Change(name, _reasons(old.get(name), new.get(name))) for name in names if old.get(name) != new.get(name))
-    return tuple(found)
+    found = [Change(name, _reasons(old.get(name), new.get(name))) for name in names if old.get(name) != new.get(name)]
+    return (*found, *_siblings({change.section for change in found}, old, new))
+
+
+def _siblings(changed: set[str], old: Sections, new: Sections) -> Iterator[Change]:
+    """Yield the unchanged programs of groups in which something changed: supervisord takes a group over as a whole."""
+    for group in old.keys() & new.keys():
+        if group.startswith("group:"):
+            before, after = (_members(sections[group]) for sections in (old, new))
+            if group in changed or changed & {*before, *after}:
+                yield from (Change(name, (WITH_GROUP,)) for name in before if name in after and name not in changed)
+
+
+def _members(group: Mapping[str, str]) -> list[str]:
+    return [f"program:{name.strip()}" for name in group.get("programs", "").split(",")]
 
 
 def _reasons(old: Mapping[str, str] | None, new: Mapping[str, str] | None) -> tuple[str, ...]:
     if old is None:
-        return ("is new",)
+        return (NEW,)
     if new is None:
-        return ("is gone",)
+        return (GONE,)
     options = list(dict.fromkeys([*old, *new]))
     return tuple(
         _reason(option, old.get(option), new.get(option)) for option in options if old.get(option) != new.get(option)

@@ -22,6 +22,7 @@ REASONS = {
 """Why a program's options are as they are: comments in the file."""
 
 _BLAME = {
+    "COMFY_SUPERVISOR_DIRECTORY": "comfyui.directory",
     "COMFY_SUPERVISOR_STATE": "paths.state",
     "COMFY_SUPERVISOR_RUN": "paths.run",
     "HOME": "comfyui.user (its home folder)",

@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from .schema import Expected, Section, as_table
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from pydantic import ValidationError
     from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
 
 LONGEST_VALUE = 80
 
@@ -32,29 +34,43 @@ class Complaint:
         """Return it as one line: where it was set, the key, the value, what is expected."""
         origin = next((variables[path] for path in _prefixes(self.path) if path in variables), "")
         where = f"environment variable {origin}" if origin else str(file or "settings")
-        return f"{where}: {'.'.join(self.path)} = {_shown(self.value)}: {self.text}"
+        key = ".".join(word if word.isprintable() else json.dumps(word) for word in self.path)
+        return f"{where}: {key} = {_shown(self.value)}: {self.text}"
 
 
-def complaints(model: type[Section], error: ValidationError) -> list[Complaint]:
-    """Return pydantic's findings as ours: one a key, in the file's order."""
+def complaints(model: type[Section], data: Mapping[str, Any], error: ValidationError) -> list[Complaint]:
+    """Return pydantic's findings on the data as ours: one a key, in the file's order."""
     found: dict[tuple[str, ...], Complaint] = {}
     for detail in error.errors(include_url=False):
-        location = tuple(str(part) for part in detail["loc"])
-        path, known = _field(model, location)
-        if detail["type"] == "extra_forbidden":
-            path, text = location, _unknown(model, location)
-            value = detail["input"]
-        elif known is None:
-            text, value = "expected a table", detail["input"]
-        else:
-            text, value = f"expected {expected(known)}", detail["input"]
-        found.setdefault(path, Complaint(path, value, text))
+        complaint = _complaint(model, data, detail)
+        found.setdefault(complaint.path, complaint)
     return list(found.values())
 
 
 def expected(known: FieldInfo) -> str:
     """Return what a field takes, in its user's words."""
-    return next((item.text for item in known.metadata if isinstance(item, Expected)), "a table")
+    return _expectation(known).text
+
+
+def _complaint(model: type[Section], data: Mapping[str, Any], detail: ErrorDetails) -> Complaint:
+    location = tuple(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return Complaint(location, detail["input"], _unknown(model, location))
+    path, known = _field(model, location)
+    if known is None:
+        return Complaint(path, detail["input"], "expected a table")
+    expectation = _expectation(known)
+    if not expectation.entry or location == path:
+        return Complaint(path, detail["input"], f"expected {expectation.text}")
+    entry = location[: len(path) + 1]
+    if location[len(entry) :] == ("[key]",):  # pydantic's mark: it is the name that is wrong
+        value = reduce(lambda table, word: table[word], entry, data)
+        return Complaint(entry, value, str(detail["ctx"]["error"]))
+    return Complaint(entry, detail["input"], f"expected {expectation.entry}")
+
+
+def _expectation(known: FieldInfo) -> Expected:
+    return next((item for item in known.metadata if isinstance(item, Expected)), Expected("a table"))
 
 
 def key_paths(model: type[Section], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
@@ -77,13 +93,13 @@ def _field(model: type[Section], location: tuple[str, ...]) -> tuple[tuple[str, 
 
 
 def _unknown(model: type[Section], location: tuple[str, ...]) -> str:
-    """Say that a key is unknown, with the nearest one that there is: by its whole path, else by its name."""
+    """Say that a key is unknown, with the one of the nearest name: in the same table, else in any."""
     keys = [path for path, _ in key_paths(model)]
     tables = [path[:length] for path in keys for length in range(1, len(path))]
-    paths = {".".join(path): path for path in (*keys, *tables) if len(path) == len(location)}
-    names = {path[-1]: path for path in reversed(keys)}
-    for word, known in ((".".join(location), paths), (location[-1], names)):
-        for match in difflib.get_close_matches(word, known, 1, 0.75):
+    names = {path[-1]: path for path in reversed([*keys, *tables])}
+    siblings = {path[-1]: path for path in (*keys, *tables) if path[:-1] == location[:-1]}
+    for known in (siblings, names):
+        for match in difflib.get_close_matches(location[-1].lower(), known, 1, 0.75):
             return f"unknown key; did you mean {'.'.join(known[match])}?"
     return "unknown key; README.md lists them all"
 

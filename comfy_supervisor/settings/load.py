@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from pydantic import ValidationError
 
@@ -47,9 +47,21 @@ class Loaded:
         return str(self.file) if self.file else "defaults (no settings file)"
 
     def path(self, text: str) -> Path:
-        """Return an absolute path without ``..``: ``~`` expanded, relative to the settings file's folder."""
+        """Return an absolute path without ``..``: ``~`` expanded, relative to the settings file's folder.
+
+        Raises UserError if there is no such home folder.
+        """
         base = self.file.parent if self.file else Path.cwd()
-        return Path(os.path.normpath(base / Path(text).expanduser()))
+        return Path(os.path.normpath(base / expanded(text, self.source)))
+
+
+def expanded(text: str, origin: str) -> Path:
+    """Return a path with its ``~`` expanded; raises UserError, which names the origin, if there is no such home."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        home = text.split("/", 1)[0]
+        raise UserError(f'{origin}: "{text}": no home folder is known for {home}; write the path in full') from error
 
 
 def find(given: str | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
@@ -59,9 +71,9 @@ def find(given: str | None, environ: Mapping[str, str], cwd: Path) -> Path | Non
     """
     named = given or environ.get(FILE_VARIABLE)
     if named:
-        file = cwd / Path(named).expanduser()
+        origin = "--config" if given else f"${FILE_VARIABLE}"
+        file = cwd / expanded(named, origin)
         if not file.is_file():
-            origin = "--config" if given else f"${FILE_VARIABLE}"
             raise UserError(f"{file}: no such file, though {origin} names it; comfy-supervisor init writes one")
         return file
     home = Path(environ.get("HOME") or "~").expanduser()
@@ -117,7 +129,7 @@ def _validate(data: dict[str, Any]) -> tuple[Settings, list[Complaint]]:
     try:
         settings, found = Settings.model_validate(data), []
     except ValidationError as error:
-        found = complaints(Settings, error)
+        found = complaints(Settings, data, error)
         for complaint in found:
             _remove(data, complaint.path)
         settings = Settings.model_validate(data)
@@ -138,14 +150,17 @@ def _overrides(environ: Mapping[str, str]) -> Iterator[tuple[str, KeyPath, str]]
 
 
 def _key_path(variable: str) -> KeyPath:
-    """Return the key that a variable sets: lower case, but for the free keys of a table such as environment."""
+    """Return the key that a variable sets: lower case, but for the free names in comfyui.environment."""
+    words = variable.removeprefix(PREFIX).split("__")
     path: list[str] = []
     model: type[Section] | None = Settings
-    for word in variable.removeprefix(PREFIX).split("__"):
-        path.append(word.lower() if model else word)
-        known = model.model_fields.get(path[-1]) if model else None
+    while words and model:
+        path.append(words.pop(0).lower())
+        known = model.model_fields.get(path[-1])
         model = as_table(known.annotation) if known else None
-    return tuple(path)
+        if known and words and get_origin(known.annotation) is dict:
+            words = ["__".join(words)]
+    return (*path, *words)
 
 
 def _value(text: str) -> Any:

@@ -10,9 +10,11 @@ import shlex
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, StrictInt
 
 MAX_PORT = 65535
+RESERVED = ("COMFY_SUPERVISOR_", "SUPERVISOR_")
+"""How the variables begin by which we and supervisord tell the launcher of each instance what it is to do."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Expected:
     """What a setting takes, as its user would say it."""
 
     text: str
+    entry: str = ""
+    """What each entry of a table with free names takes."""
 
 
 def _printable(text: str) -> str:
@@ -61,8 +65,19 @@ def _device(value: int | str) -> int | str:
 
 def _variable(name: str) -> str:
     if not (name.isascii() and name.isidentifier()):
-        raise ValueError("not a variable's name")
+        raise ValueError("expected a name of letters, digits and _, which doesn't begin with a digit")
+    if name.startswith(RESERVED):
+        raise ValueError(
+            f"expected a name that doesn't begin with {' or '.join(RESERVED)}: the launcher is told by these"
+        )
     return name
+
+
+def _text_or_false(value: object) -> object:
+    # Literal[False] alone would take 0 for false, and remove what was meant to be set.
+    if value is not False and not isinstance(value, str):
+        raise ValueError("neither a text nor false")
+    return value
 
 
 Text = Annotated[str, AfterValidator(_printable), Expected("text without control characters")]
@@ -78,14 +93,17 @@ Arguments = Annotated[
 Variables = Annotated[
     dict[
         Annotated[str, AfterValidator(_variable)],
-        Literal[False] | Annotated[str, AfterValidator(_printable)],
+        Annotated[Literal[False] | Annotated[str, AfterValidator(_printable)], BeforeValidator(_text_or_false)],
     ],
-    Expected("a table: a text sets the variable, false removes it"),
+    Expected(
+        "a table: a text sets the variable, false removes it",
+        entry="a text, or false to remove it (no control characters)",
+    ),
 ]
 Devices = Annotated[
     Literal["auto", "all", "cpu"]
     | Annotated[
-        tuple[Annotated[int | str, AfterValidator(_device)], ...],
+        tuple[Annotated[StrictInt | str, AfterValidator(_device)], ...],
         Field(min_length=1),
     ],
     BeforeValidator(_elements),

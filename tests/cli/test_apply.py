@@ -148,7 +148,7 @@ class TestSeveral:
     def test_from_two_to_one_and_back(self, two: Service) -> None:
         self.configure(two, devices=[1])
         said = two.ok("apply")
-        assert "[program:gpu0] restarts:\n  is gone\n" in said
+        assert "[program:gpu0] ends:\n  is gone\n" in said
         two.wait_for_api()
         assert states(two) == {"comfyui": "RUNNING"}
         assert command(two)[-1] == "--dont-print-server"

@@ -189,7 +189,7 @@ class TestAnotherMachine:
         service.settings(comfyui={**comfyui, "version": "0.3.10"})
         text = service.ok("render", "--stdout")
         assert "-- /srv/venv/bin/python /srv/ComfyUI/main.py --listen 127.0.0.1" in text
-        assert "directory=/srv/ComfyUI\n" in text
+        assert 'COMFY_SUPERVISOR_DIRECTORY="/srv/ComfyUI"' in text
 
     def test_it_has_to_be_said_where_it_lies(self, service: Service) -> None:
         service.settings(comfyui={"directory": "/srv/ComfyUI", "version": "0.3.10"})

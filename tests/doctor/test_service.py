@@ -69,8 +69,9 @@ def test_running_with_an_instance_that_is_held(box: Machine) -> None:
         patient = box.meet()
         assert one(service.supervisord(patient)).found == f"runs (pid {process.pid})"
         hold = holds.Hold(holds.GAVE_UP, "it died ten times", time.time())
-        (box.state / "run" / "cpu").mkdir(parents=True, exist_ok=True)
-        holds.write(str(box.state / "run" / "cpu"), hold)
+        (instance,) = rendered.read(box.state / "supervisord.conf").instances
+        instance.run.mkdir(parents=True, exist_ok=True)
+        holds.write(str(instance.run), hold)
         wait_until(lambda: len(list(service.supervisord(patient))) > 1, what="a launcher that waits")
         _, held = service.supervisord(patient)
     assert held.verdict is Verdict.PROBLEM

@@ -20,7 +20,7 @@ def on_this_machine(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory_and_utilization_by_uuid(nvml: Nvml) -> None:
     nvml.cards([Card(used_mib=1000, utilization=97), Card("NVIDIA GeForce RTX 3070", used_mib=5)])
-    assert use() == {FIRST: GpuUse(FIRST, 1000, 24564, 97), SECOND: GpuUse(SECOND, 5, 8192, 0)}
+    assert use() == {FIRST: GpuUse(FIRST, 1000, 24564, 97, 0), SECOND: GpuUse(SECOND, 5, 8192, 0, 1)}
 
 
 def test_mig_instances_have_memory_but_no_utilization(nvml: Nvml) -> None:
@@ -43,7 +43,7 @@ def test_lost_gpu_is_left_out(nvml: Nvml, function: str) -> None:
 def test_utilization_that_cannot_be_read_is_none(nvml: Nvml) -> None:
     nvml.cards([Card(used_mib=7)])
     nvml.fail("NOT_SUPPORTED", "nvmlDeviceGetUtilizationRates")
-    assert use() == {FIRST: GpuUse(FIRST, 7, 24564, None)}
+    assert use() == {FIRST: GpuUse(FIRST, 7, 24564, None, 0)}
 
 
 def test_gpu_that_shares_the_machines_memory(nvml: Nvml) -> None:

@@ -18,6 +18,7 @@ import pytest
 from comfy_supervisor.launch import holds
 from comfy_supervisor.launch.holds import Hold
 from tests.launch.conftest import SERVE, Instance
+from tests.supervisord import Supervisord
 from tests.support import is_running, wait_until
 
 LONG_BACKOFF = "100:100:600"
@@ -284,7 +285,42 @@ class TestPort:
         assert "COMFY_SUPERVISOR_ADDRESS" in instance.log_text()
 
 
+class TestElsewhere:
+    def test_two_supervisords_do_not_end_each_others_comfyui(
+        self, instance: Instance, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        """The second one says so and waits; when the first one stops, it goes on."""
+        instance.start()
+        instance.wait_for_life(1)
+        first = instance.supervisord.info("comfyui").pid
+        folder = tmp_path_factory.mktemp("two")
+        second = Supervisord(folder)
+        log = folder / "second.log"
+        try:
+            second.start(instance.section().replace(str(instance.log), str(log)))
+            wait_until(lambda: log.exists() and "run by another supervisord" in log.read_text())
+            assert instance.supervisord.info("comfyui").pid == first
+            instance.supervisord.rpc.stop("comfyui")
+            instance.wait_for_life(2)
+        finally:
+            second.close()
+
+
 class TestCommand:
+    def test_the_working_folder_is_the_one_that_is_meant(self, instance: Instance, tmp_path: Path) -> None:
+        instance.script(f"pwd > {tmp_path}/where; {SERVE}")
+        instance.start(COMFY_SUPERVISOR_DIRECTORY="/usr")
+        wait_until(lambda: (tmp_path / "where").exists() and (tmp_path / "where").read_text() == "/usr\n")
+
+    def test_a_folder_that_is_gone_is_waited_for(self, instance: Instance, tmp_path: Path) -> None:
+        """An unmounted disk: said once, with no start in vain."""
+        folder = tmp_path / "disk"
+        instance.start(COMFY_SUPERVISOR_DIRECTORY=str(folder))
+        instance.wait_for_log(f"not started: the folder {folder} is not there")
+        assert instance.supervisord.log_text().count("spawned") == 1
+        folder.mkdir()
+        instance.wait_for_life(1)
+
     def test_a_missing_program_is_waited_for(self, instance: Instance) -> None:
         instance.command.unlink()
         instance.start()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from comfy_supervisor.launch import ports
+from tests.support import wait_until
 
 ME = f"{Path('/proc/self/comm').read_text().strip()} (pid {os.getpid()}, user {getpass.getuser()})"
 
@@ -97,7 +98,7 @@ def test_a_holder_that_changes_is_named_anew() -> None:
         assert process.stdout
         process.stdout.readline()
         assert ports.trouble("127.0.0.1", port).endswith(ME)
-    assert f"(pid {process.pid}, " in ports.trouble("127.0.0.1", port)
+    wait_until(lambda: f"(pid {process.pid}, " in ports.trouble("127.0.0.1", port))
     process.communicate(b"\n")
 
 

@@ -43,6 +43,18 @@ def test_supervisords_own_section_restarts_nothing() -> None:
     assert not found.restarts
 
 
+def test_siblings_in_a_group_restart_with_it() -> None:
+    """supervisord takes a group over as a whole."""
+    one, two = {"command": "/py a"}, {"command": "/py b"}
+    old = {"group:comfyui": {"programs": "gpu0,gpu1"}, "program:gpu0": one, "program:gpu1": two, "program:other": one}
+    new = {**old, "group:comfyui": {"programs": "gpu0"}}
+    del new["program:gpu1"]
+    found = {change.section: change.effect for change in between(old, new)}
+    assert found == {"group:comfyui": "is put together anew", "program:gpu1": "ends", "program:gpu0": "restarts"}
+    changed = {**old, "program:gpu1": {"command": "/py c"}}
+    assert {change.section for change in between(old, changed)} == {"program:gpu1", "program:gpu0"}
+
+
 def test_programs_come_and_go() -> None:
     new = {"supervisord": OLD["supervisord"], "program:gpu0": OLD["program:comfyui"]}
     assert [(change.section, change.reasons) for change in between(OLD, new)] == [

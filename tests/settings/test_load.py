@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comfy_supervisor.errors import UserError
-from comfy_supervisor.settings import FILE_NAME, Loaded, find, load
+from comfy_supervisor.settings import FILE_NAME, Loaded, find, load, salvage
 
 
 def write(folder: Path, text: str) -> Path:
@@ -82,6 +82,23 @@ class TestEnvironment:
         found = loaded(tmp_path, "[comfyui.environment]\nA = 'b'", COMFYUI__ENVIRONMENT__Hf_Home="/x")
         assert found.settings.comfyui.environment == {"A": "b", "Hf_Home": "/x"}
 
+    def test_so_does_one_with_two_underscores_in_its_name(self) -> None:
+        found = load(None, {"COMFY_SUPERVISOR__COMFYUI__ENVIRONMENT__A__b": "x"})
+        assert found.settings.comfyui.environment == {"A__b": "x"}
+
+    def test_a_wrong_one_for_comfyui_is_named_and_no_other_is_blamed(self, tmp_path: Path) -> None:
+        wrong = {"COMFYUI__ENVIRONMENT__A B": "x", "COMFYUI__ENVIRONMENT__C": "y"}
+        found = problems(tmp_path, "[comfyui.environment]\nHF = 1\nOK = 'x'", **wrong)
+        assert found == [
+            "comfyui.environment.HF = 1: expected a text, or false to remove it (no control characters)",
+            "environment variable COMFY_SUPERVISOR__COMFYUI__ENVIRONMENT__A B: comfyui.environment.A B = "
+            '"x": expected a name of letters, digits and _, which doesn\'t begin with a digit',
+        ]
+
+    def test_only_the_wrong_entry_is_left_out_of_what_can_be_used(self, tmp_path: Path) -> None:
+        file = write(tmp_path, "[comfyui.environment]\nHF = 1\nOK = 'x'\n'A B' = 'y'")
+        assert salvage(file, {})[0].settings.comfyui.environment == {"OK": "x"}
+
     def test_a_wrong_one_is_named(self, tmp_path: Path) -> None:
         found = problems(
             tmp_path, "[comfyui]\nlisten = 'x'", COMFYUI__PORT="x", COMFYUI__PROT="1", COMFYUI__ENVIRONMENT="3"
@@ -108,6 +125,13 @@ BAD = [
     ("[comfy]\nport = 1", ['comfy = {"port": 1}: unknown key; did you mean comfyui?']),
     ("[paths]\nport = 1", ["paths.port = 1: unknown key; did you mean comfyui.port?"]),
     ("[comfyui]\nzzz = 1", ["comfyui.zzz = 1: unknown key; README.md lists them all"]),
+    ("[comfyui]\nbogus = 1", ["comfyui.bogus = 1: unknown key; README.md lists them all"]),
+    ("[paths]\nx = 1", ["paths.x = 1: unknown key; README.md lists them all"]),
+    ("[comfyui]\nPORT = 1", ["comfyui.PORT = 1: unknown key; did you mean comfyui.port?"]),
+    ("[restart]\ndevice = 1", ["restart.device = 1: unknown key; did you mean gpu.devices?"]),
+    ("[gpu.teirs]\nhighvram = 16", ['gpu.teirs = {"highvram": 16}: unknown key; did you mean gpu.tiers?']),
+    ("[tiers]\nhighvram = 16", ['tiers = {"highvram": 16}: unknown key; did you mean gpu.tiers?']),
+    ("[log]\nbackups = 3", ['log = {"backups": 3}: unknown key; did you mean logs?']),
     ("comfyui = 3", ["comfyui = 3: expected a table"]),
     ("[comfyui]\nport = 65536", ["comfyui.port = 65536: expected a port, 1 to 65535"]),
     ("[comfyui]\nport = 'x'", ['comfyui.port = "x": expected a port, 1 to 65535']),
@@ -127,7 +151,38 @@ BAD = [
     ),
     (
         "[comfyui.environment]\n'A B' = 'x'",
-        ['comfyui.environment = "A B": expected a table: a text sets the variable, false removes it'],
+        ['comfyui.environment.A B = "x": expected a name of letters, digits and _, which doesn\'t begin with a digit'],
+    ),
+    (
+        "[comfyui.environment]\nHF = 1\n'A B' = 'x'\nOK = 'x'\nZERO = 0\nYES = true",
+        [
+            "comfyui.environment.HF = 1: expected a text, or false to remove it (no control characters)",
+            'comfyui.environment.A B = "x": expected a name of letters, digits and _, '
+            "which doesn't begin with a digit",
+            "comfyui.environment.ZERO = 0: expected a text, or false to remove it (no control characters)",
+            "comfyui.environment.YES = true: expected a text, or false to remove it (no control characters)",
+        ],
+    ),
+    (
+        '[comfyui.environment]\n"A\\nB" = "x"\n"C" = "x\\ny"',
+        [
+            'comfyui.environment."A\\nB" = "x": expected a name of letters, digits and _, '
+            "which doesn't begin with a digit",
+            'comfyui.environment.C = "x\\ny": expected a text, or false to remove it (no control characters)',
+        ],
+    ),
+    (
+        "[comfyui.environment]\nCOMFY_SUPERVISOR_STATE = 'x'\nSUPERVISOR_SERVER_URL = false",
+        [
+            'comfyui.environment.COMFY_SUPERVISOR_STATE = "x": expected a name that doesn\'t begin with '
+            "COMFY_SUPERVISOR_ or SUPERVISOR_: the launcher is told by these",
+            "comfyui.environment.SUPERVISOR_SERVER_URL = false: expected a name that doesn't begin with "
+            "COMFY_SUPERVISOR_ or SUPERVISOR_: the launcher is told by these",
+        ],
+    ),
+    (
+        "[gpu]\ndevices = [true]",
+        ['gpu.devices = [true]: expected "auto", "all", "cpu", or a list of indices and UUIDs'],
     ),
     (
         "[gpu]\ndevices = ['GPU-a', 'x']",
@@ -189,3 +244,10 @@ def test_paths_count_from_the_settings_file(tmp_path: Path, monkeypatch: pytest.
     assert found.path("a/../b") == tmp_path / "b"
     assert found.path("~/a") == Path("/home/me/a")
     assert found.path("/a") == Path("/a")
+
+
+def test_the_home_of_nobody_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r'\.toml: "~nosuch/x": no home folder is known for ~nosuch; write the path'):
+        loaded(tmp_path, "").path("~nosuch/x")
+    with pytest.raises(UserError, match=r'\$COMFY_SUPERVISOR_CONFIG: "~nosuch/x": no home folder'):
+        find(None, {"COMFY_SUPERVISOR_CONFIG": "~nosuch/x"}, tmp_path)

@@ -131,7 +131,7 @@ def test_answers_are_held_for_a_time(server: Server, how: str, seconds: float) -
     wait_until(lambda: not is_silent(server))
     assert time.monotonic() - started > 0.7
     burned = cpu_seconds(server) - before
-    assert (burned > 0.5) == (how in {"burn", "gil"})
+    assert (burned > 0.25) == (how in {"burn", "gil"})
 
 
 @pytest.mark.parametrize(("how", "goes_on"), [("sleep", True), ("gil", False)])
@@ -218,7 +218,7 @@ def test_a_crash_by_order(start: Start, options: dict[str, object], code: int) -
 
 def test_a_job_can_crash_the_process(start: Start) -> None:
     server = start().until_ready()
-    with contextlib.suppress(requests.ConnectionError):  # it may end before it answers
+    with contextlib.suppress(requests.RequestException):  # it may end before it answers, or in the midst of it
         server.submit({"1": {"class_type": "StandinCrash", "inputs": {"how": "exit", "code": 9}}})
     assert server.until_ended() == 9
 
