@@ -33,7 +33,7 @@ lint: $(VENV)/.installed-dev ## Check style, types, and who imports whom.
 .PHONY: pythons
 pythons: $(VENV)/.installed-dev ## Run the tests on every Python found, and on the oldest and newest dependencies.
 	@mkdir -p .tox # by itself, tox would close it to the other users that some tests are about
-	$(BIN)/tox run-parallel $(if $(PYENV_PYTHONS),--discover $(PYENV_PYTHONS)) --parallel-no-spinner $(ARGS)
+	$(BIN)/tox run $(if $(PYENV_PYTHONS),--discover $(PYENV_PYTHONS)) $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## Measure the commands, as ratios to an empty Python start.
