@@ -28,7 +28,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="comfy-supervisor-bench-") as folder:
         found = cases(Path(folder))
         measured = measure([case.command for case in found], rounds)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(f"{_versions()}; ComfyUI: {comfyui() or 'the stand-in'}", highlight=False, soft_wrap=True)
     console.print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {rounds} rounds", highlight=False)
     console.print(_table(found, measured))

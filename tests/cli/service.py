@@ -271,6 +271,7 @@ class Started:
                 stderr=output,
                 text=True,
                 start_new_session=True,
+                preexec_fn=_hear_sigint,  # noqa: PLW1509  # it takes no lock that another thread could hold
             )
 
     @property
@@ -298,6 +299,11 @@ class Started:
     def end(self, deadline: float = 30.0) -> int:
         """Wait for its end; return the exit code."""
         return self.process.wait(deadline)
+
+
+def _hear_sigint() -> None:
+    """Undo what a shell does to those in its background, as the tests themselves may be."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _toml(value: Any) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,13 @@ def test_the_configuration_is_the_golden_one(
 ) -> None:
     if cards:
         nvml.cards(cards)
-    monkeypatch.setattr(machine, "look", lambda: MACHINE)
+    home = gpu_service.folder
+    box = replace(MACHINE, home=home, state_home=home / ".local" / "state")
+    monkeypatch.setattr(machine, "look", lambda: box)
     gpu_service.settings(comfyui=COMFYUI, gpu={"devices": devices}, paths={"state": ""})
     text = gpu_service.ok("render", "--stdout")
     for here, anywhere in (
-        (str(gpu_service.folder), "/home/artist"),
+        (str(home), "/home/artist"),
         (sys.executable, "/opt/comfy-supervisor/bin/python"),
         (__version__, "VERSION"),
     ):
