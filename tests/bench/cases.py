@@ -47,7 +47,7 @@ def cases(folder: Path) -> list[Case]:
     python, ours = sys.executable, str(Path(sys.executable).with_name("comfy-supervisor"))
     launcher = (python, "-I", "-m", "comfy_supervisor.launch", "gpu0", "--", "/bin/true")
     return [
-        case("empty Python start", os.path.realpath(python), "-I", "-c", "pass"),
+        case("empty Python start", python, "-I", "-c", "pass"),
         case("comfy-supervisor --help", ours, "--help", most_times=8),
         case(f"render for {GPUS} GPUs, proved", ours, "render", "--stdout", most_times=60, most_mib=100),
         case("launcher, up to its exec of ComfyUI", *launcher, environ={**environ, **_instance(folder)}, most_times=3),
