@@ -17,7 +17,7 @@ help: ## Show this.
 
 .PHONY: run
 run: $(VENV)/.installed ## Run ComfyUI: $COMFYUI_DIR, or the one that is found, or the stand-in.
-	@$(BIN)/comfy-supervisor up --or-standin $(ARGS)
+	@$(BIN)/comfy-supervisor up --or-standin $(ARGS) || [ $$? -eq 130 ] # Ctrl-C is how it ends
 
 .PHONY: test
 test: $(VENV)/.installed-dev ## Run all tests.

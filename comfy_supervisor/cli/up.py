@@ -146,6 +146,8 @@ def _stay(service: Service, process: subprocess.Popen[bytes]) -> int:
         while process.poll() is None:
             _look(service, story)
             time.sleep(POLL)
+            with contextlib.suppress(UserError):  # apply may have changed ports and instances
+                service = rendered.read(service.conf)
     except (KeyboardInterrupt, Ended):
         _say("stopping ComfyUI, then supervisord")
         raise

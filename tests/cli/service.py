@@ -66,7 +66,7 @@ class Service:
         this process, which spares each an interpreter's start, or ``apart``, in one of their own.
         """
         self.apart = apart
-        self.folder = Path(tempfile.mkdtemp(prefix="cs-"))  # a test's own folder may be too long for a socket
+        self.folder = Path(tempfile.mkdtemp(prefix="cs-", dir="/tmp"))  # elsewhere may be too long for a socket
         self.python = make_venv(self.folder / "venv", base)
         self.state = self.folder / "state"
         self.conf = self.state / "supervisord.conf"

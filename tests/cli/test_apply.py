@@ -11,7 +11,7 @@ from comfy_supervisor import plan
 from comfy_supervisor.render import text
 from tests.cli.service import Service
 from tests.nvml import Card, Nvml
-from tests.support import wait_until
+from tests.support import free_port, wait_until
 
 ORIGIN = {"comfyui": {"cors_origin": "https://example.org"}}
 
@@ -163,3 +163,15 @@ class TestSeveral:
         two.ok("apply")
         two.wait_for_api()
         wait_until(lambda: states(two) == {"comfyui:gpu0": "RUNNING"})
+
+
+def test_up_in_the_foreground_follows_what_was_applied(service: Service) -> None:
+    """It tells of the new port, not of the one that it began with."""
+    up = service.start("up")
+    up.wait_for("API ready")
+    service.port = free_port()
+    service.settings()
+    service.ok("apply")
+    up.wait_for(f"http://127.0.0.1:{service.port}")
+    up.interrupt()
+    assert up.end() == 130
