@@ -194,7 +194,7 @@ class Service:
     def finished(self, prompt_id: str, port: int | None = None) -> dict[str, Any]:
         """Wait until a job is in the history and return its entry."""
         url = f"http://127.0.0.1:{port or self.port}/history/{prompt_id}"
-        wait_until(lambda: requests.get(url, timeout=30).json(), what=f"{prompt_id} did not finish")
+        wait_until(lambda: requests.get(url, timeout=30).json(), DEADLINE, f"{prompt_id} did not finish")
         entry: dict[str, Any] = requests.get(url, timeout=30).json()[prompt_id]
         return entry
 
