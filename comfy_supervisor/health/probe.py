@@ -34,13 +34,14 @@ def prompt(url: str, deadline: float = 2.0) -> Answer:
 
 def _ask(url: str, deadline: float) -> Answer:
     import requests  # noqa: PLC0415  # 120 ms that only probing needs
+    import urllib3  # noqa: PLC0415  # its errors come through where a body breaks off
 
     try:
         with requests.Session() as session:
             session.trust_env = False  # no proxies: it is our own machine
             with session.get(f"{url}/prompt", timeout=deadline, allow_redirects=False, stream=True) as response:
                 body = response.raw.read(MOST_BYTES + 1, decode_content=True)
-    except (requests.RequestException, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         return Answer(ready=False, error=_reason(error))
     return _understood(response.status_code, body)
 
