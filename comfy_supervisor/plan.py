@@ -7,6 +7,7 @@ import site
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from . import __version__, disk, flags, gpu, instances, machine, paths, programs
@@ -53,7 +54,7 @@ class Plan:
         """Where things are kept."""
         return self.site.paths
 
-    @property
+    @cached_property
     def files(self) -> tuple[File, ...]:
         """What is to be written; the configuration last, since the others are there for it."""
         return (

@@ -17,6 +17,7 @@ from .. import presence, rpc
 from ..errors import UserError
 from ..plan import isolation
 from ..rendered import Service
+from .logs import tail
 
 PATIENCE = 30.0
 """Seconds for supervisord to answer; it takes half a second."""
@@ -134,8 +135,6 @@ def has_ended(pid: int) -> bool:
 
 def last_words(log: Path, lines: int = 12) -> str:
     """Return the end of a log, indented; empty if there is none."""
-    from .logs import tail  # noqa: PLC0415
-
     try:
         found = tail(log, lines).decode(errors="replace")
     except OSError:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from ..settings import Loaded
+from ..rendered import Rendered
+from ..rpc import Supervisor
 from . import service
-from .common import with_usable_settings
 
 
 @click.command("restart")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@with_usable_settings
-def command(loaded: Loaded, names: tuple[str, ...]) -> None:
+@service.with_instances
+def command(supervisor: Supervisor, instances: Sequence[Rendered]) -> None:
     """NAME: comfyui:gpu1 or gpu1; without one, all, one after the other."""
-    rendered = service.read(loaded)
-    supervisor = service.supervisor(rendered)
-    for instance in rendered.named(names):
+    for instance in instances:
         service.checked(supervisor.stop(instance.program, patience=service.STOP_PATIENCE))
         service.forget_holds(instance)
         service.checked(supervisor.start(instance.program))

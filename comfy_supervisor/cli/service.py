@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+
+import click
+
 from .. import machine, paths, presence, rendered, rpc
 from ..errors import UserError
 from ..launch import holds, starts
 from ..rendered import Rendered, Service
 from ..settings import Loaded
+from .common import F, with_usable_settings
 
 STOP_PATIENCE = 4000.0
 """Seconds: more than the longest ``restart.stop_seconds``, after which supervisord kills by itself."""
 
 
-def places(loaded: Loaded) -> paths.Paths:
-    """Return the folders that the settings mean."""
-    return paths.choose(loaded, machine.look())
-
-
 def read(loaded: Loaded) -> Service:
     """Return what is rendered; raises UserError if nothing is."""
-    return rendered.read(places(loaded).conf)
+    return rendered.read(paths.choose(loaded, machine.look()).conf)
 
 
 def supervisor(service: Service) -> rpc.Supervisor:
@@ -29,6 +29,19 @@ def supervisor(service: Service) -> rpc.Supervisor:
     if isinstance(state, rpc.Failure):
         raise UserError(presence.silence(service.socket, state))
     return found
+
+
+def with_instances(function: F) -> F:
+    """Give a command names as its arguments: it gets a supervisord that answers, and the instances that they mean."""
+
+    @click.argument("names", nargs=-1, metavar="[NAME]...")
+    @with_usable_settings
+    @functools.wraps(function)
+    def wrapped(loaded: Loaded, /, names: tuple[str, ...]) -> None:
+        found = read(loaded)
+        function(supervisor(found), found.named(names))
+
+    return wrapped  # type: ignore[return-value]
 
 
 def checked(answer: rpc.Answer[rpc.T]) -> rpc.T:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from ..settings import Loaded
+from ..rendered import Rendered
+from ..rpc import Supervisor
 from . import service
-from .common import with_usable_settings
 
 
 @click.command("start")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@with_usable_settings
-def command(loaded: Loaded, names: tuple[str, ...]) -> None:
+@service.with_instances
+def command(supervisor: Supervisor, instances: Sequence[Rendered]) -> None:
     """NAME: comfyui:gpu1 or gpu1; without one, all. Lifts a hold and ends a backoff."""
-    rendered = service.read(loaded)
-    supervisor = service.supervisor(rendered)
-    for instance in rendered.named(names):
+    for instance in instances:
         service.forget_holds(instance)
         started = service.checked(supervisor.start(instance.program))
         click.echo(f"{instance.program}: {'started' if started else 'runs already'}")

@@ -27,9 +27,7 @@ def command(loaded: Loaded, exit_code: bool, as_json: bool) -> int:
     if as_json:
         print_json([_row(row) for row in rows])
     else:
-        print_table(
-            ("program", "state", "pid", "uptime", "url", "api", "queue", "ram", "gpu", "vram"), map(_cells, rows)
-        )
+        print_table(TITLES, map(_cells, rows))
         for row in rows:
             if row.text and not row.ready:
                 click.echo(f"{row.instance.program}: {row.text}")

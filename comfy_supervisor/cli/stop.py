@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from ..settings import Loaded
+from ..rendered import Rendered
+from ..rpc import Supervisor
 from . import service
-from .common import with_usable_settings
 
 
 @click.command("stop")
-@click.argument("names", nargs=-1, metavar="[NAME]...")
-@with_usable_settings
-def command(loaded: Loaded, names: tuple[str, ...]) -> None:
+@service.with_instances
+def command(supervisor: Supervisor, instances: Sequence[Rendered]) -> None:
     """NAME: comfyui:gpu1 or gpu1; without one, all. supervisord goes on."""
-    rendered = service.read(loaded)
-    supervisor = service.supervisor(rendered)
-    for instance in rendered.named(names):
+    for instance in instances:
         stopped = service.checked(supervisor.stop(instance.program, patience=service.STOP_PATIENCE))
         click.echo(f"{instance.program}: {'stopped' if stopped else 'was stopped already'}")

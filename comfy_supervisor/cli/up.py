@@ -141,18 +141,28 @@ def _wait(service: Service) -> int:
 
 def _stay(service: Service, process: subprocess.Popen[bytes]) -> int:
     """Tell what happens, until something ends supervisord; return the exit code."""
-    story = Story()
+    story, seen = Story(), _stamp(service)
     try:
         while process.poll() is None:
             _look(service, story)
             time.sleep(POLL)
-            with contextlib.suppress(UserError):  # apply may have changed ports and instances
-                service = rendered.read(service.conf)
+            written = _stamp(service)
+            if written != seen:  # apply may have changed ports and instances
+                with contextlib.suppress(UserError):
+                    service, seen = rendered.read(service.conf), written
     except (KeyboardInterrupt, Ended):
         _say("stopping ComfyUI, then supervisord")
         raise
     _say("supervisord has ended")
     return FINE if process.returncode == 0 else NO
+
+
+def _stamp(service: Service) -> int:
+    """Return what changes when the configuration is written anew; 0 if it is gone."""
+    try:
+        return service.conf.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _look(service: Service, story: Story) -> tuple[Status, ...]:
