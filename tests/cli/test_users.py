@@ -7,11 +7,13 @@ import pwd
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 
 import psutil
 import pytest
 
+import comfy_supervisor
 from tests.cli.service import Service
 from tests.comfyui_server import STANDIN_FOLDER, image_job
 from tests.support import make_program
@@ -33,6 +35,9 @@ def as_nobody(*command: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def base() -> str:
     """Give a Python of this one's version that every user may run: root's own is often out of their reach."""
+    for needed in (comfy_supervisor.__file__, sysconfig.get_path("purelib")):
+        if as_nobody("test", "-r", needed).returncode != 0:
+            pytest.skip(f"needs what every user may read, and {NAME} has no way to {needed}")
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for candidate in (os.path.realpath(sys.executable), shutil.which(version, path="/usr/local/bin:/usr/bin")):
         if candidate and as_nobody("test", "-x", candidate).returncode == 0:
