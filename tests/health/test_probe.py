@@ -72,7 +72,7 @@ def test_nobody_listens() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", "another server"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "another server"),
         (b"SSH-2.0-OpenSSH\r\n", "BadStatusLine"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{", "IncompleteRead"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n500\r\n{", "IncompleteRead"),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", "decode"),
     ],
 )
