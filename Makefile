@@ -17,11 +17,15 @@ help: ## Show this.
 
 .PHONY: run
 run: $(VENV)/.installed ## Run ComfyUI: $COMFYUI_DIR, or the one that is found, or the stand-in.
-	@$(BIN)/comfy-supervisor up --or-standin $(ARGS) || [ $$? -eq 130 ] # Ctrl-C is how it ends
+	@trap : INT; $(BIN)/comfy-supervisor up --or-standin $(ARGS) || [ $$? -eq 130 ] # Ctrl-C is how it ends
 
 .PHONY: test
 test: $(VENV)/.installed-dev ## Run all tests.
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.installed-dev ## Look for inputs that break something, for MINUTES=10.
+	$(BIN)/python -m tests.fuzz $(MINUTES)
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## Check style, types, and who imports whom.
@@ -29,6 +33,8 @@ lint: $(VENV)/.installed-dev ## Check style, types, and who imports whom.
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 
 .PHONY: pythons
 pythons: $(VENV)/.installed-dev ## Run the tests on every Python found, and on the oldest and newest dependencies.
@@ -36,12 +42,23 @@ pythons: $(VENV)/.installed-dev ## Run the tests on every Python found, and on t
 	$(BIN)/tox run $(if $(PYENV_PYTHONS),--discover $(PYENV_PYTHONS)) $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.installed-dev ## Measure the commands, as ratios to an empty Python start.
+bench: $(VENV)/.installed-bench ## Measure the commands, the listener, a peer, the journal and explain, in a quarter of an hour; ARGS=commands: in one.
 	$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## Bring README's tables and the example settings up to date.
 	$(BIN)/python -m tests.packaging.documents
+
+.PHONY: audit
+audit: $(VENV)/.installed-dev ## Ask PyPI whether anything that is pinned is known to be vulnerable. Needs the network.
+	$(PYTHON) -m venv $(VENV)/audit # pip-audit's own packages are none of ours
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement tests/constraints.txt
+
+.PHONY: pins
+pins: $(VENV)/.installed-dev ## Pin the newest versions of all: tests/constraints.txt.
+	$(INSTALL) --upgrade --upgrade-strategy eager --editable '.[bench,dev]'
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/$$/; python_version >= "3.11"/' >tests/constraints.txt
 
 .PHONY: clean
 clean: ## Remove all that these commands have made.
@@ -53,6 +70,12 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 	$(INSTALL) --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(INSTALL) --editable '.[dev]'
+# The same versions wherever the tests are run. On Python 3.10, for which some are too new, and with tox it is others:
+# the newest, and the oldest that setup.cfg allows.
+$(VENV)/.installed-dev: $(VENV)/.installed tests/constraints.txt
+	$(INSTALL) --constraint tests/constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	$(INSTALL) --constraint tests/constraints.txt --editable '.[bench]'
 	@touch $@

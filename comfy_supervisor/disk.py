@@ -58,7 +58,10 @@ def current(path: Path) -> str | None:
 
 
 def make_folder(path: Path, mode: int | None = None, owner: Account | None = None) -> None:
-    """Make a folder, with its mode and owner if given, also where it was there already; raises UserError."""
+    """Make a folder, with its mode and owner if given, also where it was there already; raises UserError.
+
+    A folder with a mode is ours; what is in it changes hands with it.
+    """
     with _explained(path):
         path.mkdir(parents=True, exist_ok=True)
         if mode is not None and path.stat().st_mode & stat.S_ISVTX:
@@ -66,7 +69,23 @@ def make_folder(path: Path, mode: int | None = None, owner: Account | None = Non
         if mode is not None and path.stat().st_mode & 0o777 != mode:
             path.chmod(mode)
         if owner and path.stat().st_uid != owner.uid:
+            if mode is not None:
+                _hand_over(path, owner)
             os.chown(path, owner.uid, owner.gid)
+
+
+def _hand_over(folder: Path, owner: Account) -> None:
+    """Give an account what the folder's owner so far has in it; the folder itself comes last, and is the caller's.
+
+    Nothing else is touched, and no link followed: where that owner is no root either, nobody's files but its own
+    can be smuggled in.
+    """
+    before = folder.stat().st_uid
+    for _, folders, files, descriptor in os.fwalk(folder, topdown=False):
+        for name in (*folders, *files):
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid == before:
+                    os.chown(name, owner.uid, owner.gid, dir_fd=descriptor, follow_symlinks=False)
 
 
 def link(path: Path, target: Path) -> bool:

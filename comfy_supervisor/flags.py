@@ -5,13 +5,14 @@ What the installed release does not know is left out; what the user's own argume
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .errors import UserError
 from .model import CommandLine, Flag, Gpu, Instance, Invocation
-from .settings import Settings
+from .settings import Settings, exposure
 from .settings.schema import MANAGED, Tiers, managed
 
 CPU = "cpu"
@@ -19,6 +20,13 @@ VRAM = ("--gpu-only", "--highvram", "--normalvram", "--lowvram", "--novram", "--
 """ComfyUI's VRAM group, of which at most one may be given, in any release."""
 DYNAMIC_VRAM = "--disable-dynamic-vram"
 """A release that can switch dynamic VRAM off has it on by default on NVIDIA (0.16 and later)."""
+
+EXTENSION = "comfy_supervisor_bridge"
+"""The name of our package of custom nodes, by which ComfyUI's whitelist knows it."""
+LOAD, ONLY, NONE = "--extra-model-paths-config", "--whitelist-custom-nodes", "--disable-all-custom-nodes"
+"""What names further folders of custom nodes, and which are loaded where none is to be."""
+TAKES_PROMPT_ID = (0, 3, 45)
+"""The release from which on ``POST /prompt`` takes a ``prompt_id``."""
 
 EXTRA = "comfyui.extra_args"
 """The reason of what the user gave."""
@@ -57,6 +65,8 @@ class Case:
     accepted: CommandLine
     folders: Folders | None
     """None for a lone instance: it keeps ComfyUI's own."""
+    extension: Path
+    """The file that tells ComfyUI where our extension lies."""
 
     @property
     def gpu(self) -> Gpu | None:
@@ -91,7 +101,7 @@ def choose(case: Case) -> Invocation:
         else:
             flags.append(flag)
     return Invocation(
-        flags=(*flags, *extra),
+        flags=(*flags, *_let_in(extra, flags)),
         environment=_environment(case),
         tier=tier(case.gpu, case.settings.gpu.tiers) if case.gpu else CPU,
         left_out=tuple(left_out),
@@ -129,7 +139,13 @@ def _vram(case: Case) -> Iterator[Flag]:
         yield Flag("--cpu", (), 'gpu.devices = "cpu"' if asked else "no NVIDIA GPU in this machine")
     elif policy == "tiers" or (policy == "dynamic" and DYNAMIC_VRAM not in case.accepted):
         name = tier(gpu, case.settings.gpu.tiers)
-        yield Flag(f"--{name}", (), f"{gpu.name} has {gpu.memory_mib} MiB: a {gpu.nominal_gb} GB card")
+        yield Flag(f"--{name}", (), f"{gpu.name} has {gpu.memory_mib} MiB: {_card(gpu)}")
+
+
+def _card(gpu: Gpu) -> str:
+    """Return ``a 24 GB card``, ``an 80 GB card``: eight, eleven, eighteen and their like begin with a vowel."""
+    size = str(gpu.nominal_gb)
+    return f"{'an' if size.startswith('8') or size in ('11', '18') else 'a'} {size} GB card"
 
 
 def _allocator(case: Case) -> Iterator[Flag]:
@@ -144,7 +160,15 @@ def _headless(_: Case) -> Iterator[Flag]:
     yield Flag("--dont-print-server", (), "keeps the log to what matters")
 
 
-RULES: tuple[Rule, ...] = (_address, _own_folders, _device, _vram, _allocator, _headless)
+def _extension(case: Case) -> Iterator[Flag]:
+    if case.settings.jobs.extension:
+        reason = "loads comfy-supervisor's extension, which keeps jobs; jobs.extension = false leaves it out"
+        yield Flag(LOAD, (str(case.extension),), reason)
+        if _has(NONE, _extra(case)):
+            yield Flag(ONLY, (EXTENSION,), f"lets comfy-supervisor's extension in, in spite of {NONE}")
+
+
+RULES: tuple[Rule, ...] = (_address, _own_folders, _device, _vram, _allocator, _headless, _extension)
 """In the order in which the options are given."""
 
 
@@ -154,6 +178,8 @@ def _why_not(flag: Flag, case: Case, extra: Sequence[Flag]) -> str:
         return "CUDA_VISIBLE_DEVICES carries the UUID, and this option would overwrite it"
     if flag.option not in case.accepted:
         return _unknown(flag.option, case.accepted)
+    if flag.option in (LOAD, ONLY):
+        return _why_no_extension(flag, case, extra)
     for theirs in extra:
         if theirs.option == flag.option or _exclude_each_other(flag.option, theirs.option, case.accepted):
             if flag.option == "--cpu":
@@ -165,11 +191,46 @@ def _why_not(flag: Flag, case: Case, extra: Sequence[Flag]) -> str:
     return ""
 
 
+def _why_no_extension(flag: Flag, case: Case, extra: Sequence[Flag]) -> str:
+    """Return why the extension, or its way through a whitelist, is left out; their own files stand beside ours."""
+    if not case.settings.health.watch:
+        return "health.watch = false: there is no listener that would submit its jobs again"
+    if case.settings.comfyui.version:
+        return "comfyui.version means another machine: copy the file there, and give this in comfyui.extra_args"
+    if () < _numbers(case.accepted.version) < TAKES_PROMPT_ID:
+        return f"ComfyUI {case.accepted.version} can't be given a job back under its id; 0.3.45 and later can"
+    if _has(NONE, extra) and ONLY not in case.accepted:
+        return f"comfyui.extra_args has {NONE}, and {_release(case.accepted)} has no {ONLY}"
+    if flag.option == ONLY and _has(ONLY, extra):
+        return f"comfyui.extra_args has {ONLY}, which it is added to"
+    return ""
+
+
+def _has(option: str, flags: Sequence[Flag]) -> bool:
+    return any(flag.option == option for flag in flags)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return ``0.3.64`` as numbers; empty for an unknown release, which counts as a new one."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def _let_in(extra: tuple[Flag, ...], ours: Sequence[Flag]) -> tuple[Flag, ...]:
+    """Return the user's arguments with our extension in their whitelist: of several, ComfyUI heeds the last."""
+    if not (_has(LOAD, ours) and _has(NONE, extra) and _has(ONLY, extra)):
+        return extra
+    last = max(at for at, flag in enumerate(extra) if flag.option == ONLY)
+    return (*extra[:last], replace(extra[last], values=(*extra[last].values, EXTENSION)), *extra[last + 1 :])
+
+
 def _unknown(option: str, accepted: CommandLine) -> str:
-    release = f"ComfyUI {accepted.version}" if accepted.version else "this ComfyUI"
     if option == "--normalvram":
-        return f"{release} has no such option any more: normal is its default"
-    return f"{release} has no such option"
+        return f"{_release(accepted)} has no such option any more: normal is its default"
+    return f"{_release(accepted)} has no such option"
+
+
+def _release(accepted: CommandLine) -> str:
+    return f"ComfyUI {accepted.version}" if accepted.version else "this ComfyUI"
 
 
 def _exclude_each_other(one: str, other: str, accepted: CommandLine) -> bool:
@@ -220,10 +281,12 @@ def _notes(case: Case, flags: Sequence[Flag]) -> Iterator[str]:
         yield from _dynamic_vram_notes(flags)
     if case.gpu and "CUDA_VISIBLE_DEVICES" in case.settings.comfyui.environment:
         yield "comfyui.environment sets CUDA_VISIBLE_DEVICES: choose GPUs with gpu.devices, or the two may disagree"
-    if any(address not in ("127.0.0.1", "::1", "localhost") for address in case.settings.comfyui.listen.split(",")):
-        yield f"the API listens on {case.settings.comfyui.listen} and has no password: keep strangers away from it"
-    if case.settings.comfyui.cors_origin == "*":
-        yield 'comfyui.cors_origin = "*" replaces ComfyUI\'s origin check: any web page may use the API'
+    comfyui = case.settings.comfyui
+    if exposure.is_open(comfyui.listen):
+        yield f"the API listens on {comfyui.listen} and has no password: keep strangers away from it"
+    if exposure.is_any_origin(comfyui.cors_origin):
+        origin = f'comfyui.cors_origin = "{comfyui.cors_origin}"'
+        yield f"{origin} replaces ComfyUI's origin check: any web page may use the API"
 
 
 def _dynamic_vram_notes(flags: Sequence[Flag]) -> Iterator[str]:

@@ -58,7 +58,7 @@ def recall(text: str, file: Path) -> Memory:
         memory = Memory(records=records, **data)
         _check_types(memory, *records)
         return memory
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{file}: damaged ({error}); it keeps each GPU's instance and port: restore it, or remove it to number anew"
         ) from error

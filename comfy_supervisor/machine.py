@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import UserError
-from .model import SHARED_STATE, Account, Machine
+from .model import SHARED_RUN, SHARED_STATE, Account, Machine
 
 LINGER = Path("/var/lib/systemd/linger")
 
@@ -28,6 +28,7 @@ def look(environ: dict[str, str] | None = None) -> Machine:
         runtime_dir=Path(runtime) if runtime and Path(runtime).is_dir() else None,
         lingering=(LINGER / me.name).exists(),
         shared_state=me.uid == 0 or os.access(SHARED_STATE, os.W_OK | os.X_OK),
+        shared_run=os.access(SHARED_RUN, os.W_OK | os.X_OK),
         hard_fd_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
     )
 
@@ -41,6 +42,22 @@ def account(name: str) -> Account:
             f'comfyui.user = "{name}": this machine has no such account; '
             f"create it (useradd --system --create-home {name}) or name another"
         ) from error
+
+
+def become(uid: int) -> None:
+    """Go on as another account, for good; only root may. One that has no name keeps root's groups from it, too."""
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        os.setgroups([])
+        os.setgid(uid)
+    else:
+        os.initgroups(entry.pw_name, entry.pw_gid)
+        os.setgid(entry.pw_gid)
+        os.environ.update(HOME=entry.pw_dir, USER=entry.pw_name, LOGNAME=entry.pw_name)
+    os.setuid(uid)
+    for name in ("XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+        os.environ.pop(name, None)
 
 
 _OUT_OF_REACH = 'for path; do if [ -d "$path" ]; then [ -x "$path" ]; else [ -r "$path" ]; fi || echo "$path"; done'

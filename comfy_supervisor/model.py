@@ -38,6 +38,8 @@ class Machine:
     shared_state: bool
     """Whether /var/lib/comfy-supervisor is ours to use: we are root, or it was made for us."""
     hard_fd_limit: int
+    shared_run: bool = False
+    """Whether /run/comfy-supervisor was made for us."""
 
     @property
     def root(self) -> bool:
@@ -127,6 +129,20 @@ class GpuUse:
     """None where NVML can't tell (MIG)."""
     index: int | None = None
     """NVML's index of a whole GPU; None for a MIG instance, which has no index of its own."""
+
+
+@dataclass(frozen=True)
+class GpuSight:
+    """What is seen of one GPU that some processes are to use."""
+
+    percent: int | None = None
+    """Its use by these processes; None: can't be told."""
+    fault: str = ""
+    """Why a person is needed; empty: works, or nothing is known."""
+    xids: tuple[int, ...] = ()
+    """The driver's error numbers since a time, that leave the GPU usable."""
+    cause: str = "gpu_lost"
+    """The fault's cause id; with ``driver_mismatch`` what runs already goes on, and only a start would fail."""
 
 
 @dataclass(frozen=True)

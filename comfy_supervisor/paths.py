@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 LONGEST_SOCKET = 90
 """Bytes: a unix socket's path has 107 (unix(7)), and supervisord first binds ``<path>.<pid>``."""
 NAME = "comfy-supervisor"
+APPLIED = "supervisord.applied.conf"
+"""Stands beside the rendered configuration."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,27 @@ class Paths:
     @property
     def applied(self) -> Path:
         """The configuration that the running supervisord has taken over."""
-        return self.state / "supervisord.applied.conf"
+        return self.state / APPLIED
 
     @property
     def remembered(self) -> Path:
         """The ids, UUIDs and ports of all instances ever rendered."""
         return self.state / "instances.json"
+
+    @property
+    def health(self) -> Path:
+        """What the health listener is to watch."""
+        return self.state / "health.json"
+
+    @property
+    def notify(self) -> Path:
+        """Whom the health listener is to tell of what."""
+        return self.state / "notify.json"
+
+    @property
+    def extension(self) -> Path:
+        """Tells ComfyUI where our extension lies."""
+        return self.state / "extension.yaml"
 
     @property
     def lock(self) -> Path:
@@ -88,7 +105,7 @@ def _run(state: Path, own: Path, machine: Machine) -> Path:
     sends the run folder elsewhere, under a name that no other state folder gets.
     """
     name = NAME if state == own else f"{NAME}-{hashlib.sha256(bytes(state)).hexdigest()[:8]}"
-    tmpfs = [SHARED_RUN] if machine.root else []
+    tmpfs = [SHARED_RUN] if machine.root or machine.shared_run else []
     if machine.runtime_dir and machine.lingering:
         tmpfs.append(machine.runtime_dir / name)
     shorter = [own.with_name(name) / "run", machine.home / f".{name}"]

@@ -10,11 +10,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from . import __version__, disk, flags, gpu, instances, machine, paths, programs
+from . import __version__, disk, flags, gpu, instances, machine, paths, programs, watching
 from .comfyui import find, parser, releases
 from .errors import UserError
 from .instances import Memory
-from .model import Account, CommandLine, Driver, File, Gpu, GpuReport, Installation, Instance, Invocation, Machine
+from .model import (
+    Account,
+    CommandLine,
+    Driver,
+    File,
+    Gpu,
+    GpuReport,
+    Installation,
+    Instance,
+    Invocation,
+    Machine,
+    Program,
+)
+from .notify import config as notify
 from .paths import Paths
 from .render import Configuration, prove, text
 from .settings import Loaded
@@ -25,6 +38,10 @@ MOST_FDS = 8192
 Not more than it takes: between fork and exec supervisord closes so many descriptors one by one (10 ms for these),
 and a signal that arrives meanwhile is lost: process.py, ``_prepare_child_fds``.
 """
+
+
+EXTENSION = Path(__file__).with_name("extension")
+"""The folder of custom nodes that ComfyUI is told of; nothing but our extension stands there."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +74,13 @@ class Plan:
     @cached_property
     def files(self) -> tuple[File, ...]:
         """What is to be written; the configuration last, since the others are there for it."""
+        chosen = zip(self.instances, self.invocations, strict=True)
+        watched = watching.text(self.site, chosen, self.facts.accepted.version)
         return (
             File(self.paths.remembered, self.memory.text()),
+            *([File(self.paths.health, watched)] if self.loaded.settings.health.watch else []),
+            *_notify_file(self),
+            *_extension_file(self),
             File(self.paths.conf, text(self.configuration)),
         )
 
@@ -93,21 +115,25 @@ def make(loaded: Loaded, *, fragment: bool = False) -> Plan:
     places = paths.choose(loaded, here)
     if not paths.socket_fits(places.run):
         raise UserError(f'paths.run = "{places.run}": too long for a unix socket; set a shorter one')
-    made = compose(loaded, look(loaded, here), fragment=fragment)
-    if made.site.account and not loaded.settings.comfyui.version:
-        _refuse_out_of_reach(made.site, made.site.account)
-    return made
+    account = _account(loaded, here)
+    if account and not loaded.settings.comfyui.version:
+        _refuse_out_of_reach(places, installed(loaded), account, extension=loaded.settings.jobs.extension)
+    return compose(loaded, look(loaded, here), fragment=fragment)
 
 
-def _refuse_out_of_reach(shared: programs.Site, account: Account) -> None:
+def _refuse_out_of_reach(places: Paths, installation: Installation, account: Account, *, extension: bool) -> None:
     """Refuse an account that could not run ComfyUI: supervisord would try for ever."""
-    installation = shared.installation
-    launcher = Path(__file__).with_name("launch") / "__main__.py"
-    files = [Path(sys.executable), launcher, installation.python, installation.directory / "main.py"]
-    beyond = machine.out_of_reach(account, [*files, *_above(shared.paths)])
+    ours = [EXTENSION / flags.EXTENSION / name for name in ("__init__.py", "schema.sql")] if extension else []
+    beyond = machine.out_of_reach(account, [*read_by_comfyui(installation), *ours, *_above(places)])
     if beyond:
         who = f'comfyui.user = "{account.name}"'
         raise UserError(*(f"{who}: has no way to {path}: open it, and the folders above, to others" for path in beyond))
+
+
+def read_by_comfyui(installation: Installation) -> list[Path]:
+    """Return what the account that ComfyUI runs as must be able to read: ours as far as it is of that, and ComfyUI."""
+    launcher = Path(__file__).with_name("launch") / "__main__.py"
+    return [Path(sys.executable), launcher, installation.python, installation.directory / "main.py"]
 
 
 def _above(places: Paths) -> Iterator[Path]:
@@ -121,12 +147,13 @@ def compose(loaded: Loaded, facts: Facts, *, fragment: bool = False) -> Plan:
     """Choose and prove as `make` does, from what was found; raises UserError likewise."""
     here = facts.machine
     places = paths.choose(loaded, here)
-    chosen, memory = instances.choose(loaded.settings, facts.report, _recalled(places))
+    chosen, memory = instances.choose(loaded.settings, facts.report, recalled(places))
     shared = site_of(loaded, facts, places)
     invocations = tuple(_invocation(instance, shared) for instance in chosen)
     _prove_flags(loaded, facts, invocations)
+    run = tuple(programs.program(one, how, shared) for one, how in zip(chosen, invocations, strict=True))
     configuration = Configuration(
-        programs=tuple(programs.program(one, how, shared) for one, how in zip(chosen, invocations, strict=True)),
+        programs=(*run, *beside(chosen, shared)),
         paths=places,
         header=tuple(_header(loaded, facts, chosen)),
         min_fds=min(MOST_FDS, here.hard_fd_limit),
@@ -137,6 +164,14 @@ def compose(loaded: Loaded, facts: Facts, *, fragment: bool = False) -> Plan:
     )
     prove(configuration)
     return Plan(loaded, facts, shared, chosen, invocations, memory, configuration)
+
+
+def beside(chosen: Sequence[Instance], shared: programs.Site) -> Iterator[Program]:
+    """Yield the programs that supervisord runs beside ComfyUI."""
+    if shared.settings.health.watch:
+        yield programs.listener(shared)
+    if shared.settings.logs.target == "journal":
+        yield programs.journal(chosen, shared)
 
 
 def look(loaded: Loaded, here: Machine) -> Facts:
@@ -153,7 +188,9 @@ def detected(loaded: Loaded) -> GpuReport:
 def accepted(loaded: Loaded, installation: Installation) -> CommandLine:
     """Return the options that ComfyUI knows: asked of the installed one, or from the record of a release."""
     elsewhere = loaded.settings.comfyui.version
-    return releases.nearest(elsewhere) if elsewhere else parser.read(installation)
+    if elsewhere:
+        return releases.nearest(elsewhere)
+    return parser.read(installation, account=_account(loaded, machine.look()))
 
 
 def installed(loaded: Loaded) -> Installation:
@@ -175,14 +212,16 @@ def installed(loaded: Loaded) -> Installation:
 
 def case(instance: Instance, shared: programs.Site) -> flags.Case:
     """Return what the flags of an instance are chosen from."""
-    return flags.Case(instance, shared.settings, shared.accepted, programs.folders(instance, shared))
+    own = programs.folders(instance, shared)
+    return flags.Case(instance, shared.settings, shared.accepted, own, shared.paths.extension)
 
 
 def _invocation(instance: Instance, shared: programs.Site) -> Invocation:
     return flags.choose(case(instance, shared))
 
 
-def _recalled(places: Paths) -> Memory:
+def recalled(places: Paths) -> Memory:
+    """Return the instances that are remembered by now; raises UserError if the file makes no sense."""
     content = disk.current(places.remembered)
     return Memory() if content is None else instances.recall(content, places.remembered)
 
@@ -190,14 +229,14 @@ def _recalled(places: Paths) -> Memory:
 def site_of(loaded: Loaded, facts: Facts, places: Paths) -> programs.Site:
     """Return what all programs share; raises UserError for an account that can't be used."""
     output = loaded.settings.paths.output
-    standin = loaded.settings.comfyui.directory == find.STANDIN  # part of our package: nothing is written there
+    standin = find.is_standin(facts.installation.directory)  # part of our package: nothing is written there
     theirs = (places.state if standin else facts.installation.directory) / "output"
     return programs.Site(
         settings=loaded.settings,
         paths=places,
         installation=facts.installation,
         accepted=facts.accepted,
-        launcher=(sys.executable, isolation(), "-m", "comfy_supervisor.launch"),
+        python=(sys.executable, isolation()),
         account=_account(loaded, facts.machine),
         output=loaded.path(output) if output else theirs,
     )
@@ -230,7 +269,7 @@ def _prove_flags(loaded: Loaded, facts: Facts, invocations: Sequence[Invocation]
     if loaded.settings.comfyui.version:
         refusals = parser.prove_record(facts.accepted, argvs)
     else:
-        refusals = parser.prove(facts.installation, argvs)
+        refusals = parser.prove(facts.installation, argvs, account=_account(loaded, facts.machine))
     release = f"ComfyUI {facts.accepted.version}".rstrip()
     extra = shlex.join(loaded.settings.comfyui.extra_args)
     blame = f"; look at comfyui.extra_args = {extra}" if extra else ""
@@ -269,6 +308,20 @@ def _lost_notes(plan: Plan) -> Iterator[str]:
             yield f"GPU {device.index} ({which}) is left out: {device.problem}"
 
 
+def _notify_file(plan: Plan) -> Iterator[File]:
+    """Yield whom to tell of what; where nobody is to be told any more, that is written, too."""
+    settings = plan.loaded.settings.notify
+    told = notify.Config(**settings.model_dump())
+    if told.receivers or disk.current(plan.paths.notify) is not None:
+        yield File(plan.paths.notify, notify.text(told))
+
+
+def _extension_file(plan: Plan) -> Iterator[File]:
+    """Yield what tells ComfyUI of our extension; ComfyUI's account reads it too, and nothing in it is secret."""
+    if plan.loaded.settings.jobs.extension:
+        yield File(plan.paths.extension, programs.extension(EXTENSION), mode=0o644)
+
+
 def _folders(plan: Plan) -> Iterator[Folder]:
     """Yield the folders: ours closed to others, but for the way to what belongs to ComfyUI's own account."""
     paths_, account = plan.paths, plan.site.account
@@ -286,5 +339,5 @@ def _folders(plan: Plan) -> Iterator[Folder]:
 
 
 def _root_note(plan: Plan) -> Iterator[str]:
-    if plan.facts.machine.root and not plan.site.account:
+    if plan.facts.machine.root and not plan.site.account and not plan.loaded.settings.comfyui.user:
         yield "ComfyUI will run as root: anybody's custom node may do anything here; set comfyui.user"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import programs, rpc
+from .comfyui import find
 from .errors import UserError
 from .render import reader
 
@@ -24,17 +26,32 @@ class Rendered:
     log: Path
     gpu: str
     """What CUDA_VISIBLE_DEVICES holds: an index, a UUID, or nothing."""
+    command: tuple[str, ...] = ()
+    """ComfyUI's own: its interpreter, its main.py, and its options."""
+    environment: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """What its program sets."""
+    uid: int | None = None
+    """Of the account that it runs as, where that is not supervisord's own."""
 
     @property
-    def address(self) -> str:
-        """Where we reach it: its first address, the loopback one if it listens everywhere."""
-        host, port = self.addresses[0].rsplit(":", 1)
-        return f"{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]'}.get(host, host) }:{port}"  # noqa: S104  # not bound, reached
+    def standin(self) -> bool:
+        """Whether it is our stand-in that runs, instead of ComfyUI."""
+        return len(self.command) > 1 and find.is_standin(Path(self.command[1]).parent)
+
+    @property
+    def extension(self) -> bool:
+        """Whether ComfyUI is told to load our extension."""
+        return str(self.state.parent / "extension.yaml") in self.command
 
     @property
     def url(self) -> str:
         """The API's root."""
-        return f"http://{self.address}"
+        return programs.url(self.addresses, self.command)
+
+    @property
+    def port(self) -> int:
+        """Its API's port."""
+        return int(self.addresses[0].rpartition(":")[2])
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,13 @@ class Service:
     pidfile: Path
     log: Path
     instances: tuple[Rendered, ...]
+    health_log: Path | None = None
+    """Where the health listener tells its story; None: there is to be none."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether the health listener is to watch them."""
+        return self.health_log is not None
 
     @property
     def url(self) -> str:
@@ -75,13 +99,16 @@ def read(conf: Path) -> Service:
         options = reader.options(conf)
     except UserError as error:
         raise UserError(f"{conf}: {error}; comfy-supervisor render writes it anew") from error
-    found = (_instance(name, meaning) for name, meaning in reader.programs(options))
+    meant = dict(reader.programs(options))
+    found = (_instance(name, meaning) for name, meaning in meant.items())
+    listener = meant.get(programs.LISTENER)
     return Service(
         conf=conf,
         socket=Path(options.server_configs[0]["file"]),
         pidfile=Path(options.pidfile),
         log=Path(options.logfile),
         instances=tuple(instance for instance in found if instance),
+        health_log=Path(listener.log) if listener else None,
     )
 
 
@@ -91,13 +118,16 @@ def _instance(name: str, meaning: reader.Meaning) -> Rendered | None:
     if "COMFY_SUPERVISOR_ADDRESS" not in environment:
         return None
     return Rendered(
-        program=name if meaning.group == name else f"{meaning.group}:{name}",
+        program=rpc.program_name(meaning.group, name),
         id=environment["COMFY_SUPERVISOR_INSTANCE"],
         addresses=tuple(environment["COMFY_SUPERVISOR_ADDRESS"].split(",")),
         state=Path(environment["COMFY_SUPERVISOR_STATE"]),
         run=Path(environment["COMFY_SUPERVISOR_RUN"]),
         log=Path(meaning.log),
         gpu=environment.get("CUDA_VISIBLE_DEVICES", ""),
+        command=meaning.argv[meaning.argv.index("--") + 1 :] if "--" in meaning.argv else (),
+        environment=environment,
+        uid=meaning.uid,
     )
 
 

@@ -1,22 +1,42 @@
-"""What runs: supervisord's word, the launcher's hold, the API's answer and the GPU's memory, put together."""
+"""What runs: supervisord's word, the launcher's hold, the API's answer, the GPU's memory and the jobs, put together."""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import gpu, presence, rpc
-from .health import probe, vitals
+from .health import ledger
+from .health.policy.evidence import Life
+from .health.senses import heartbeat, probe, vitals
+from .health.senses.heartbeat import Heartbeat
+from .jobs import pause
+from .jobs.job import Tally
+from .jobs.journal import Journal, JournalError
 from .launch import holds
 from .launch.records import MalformedError
 from .model import GpuUse
+from .programs import LISTENER
 from .rendered import Rendered, Service
 
 DOWN = "DOWN"
 """In place of supervisord's word, where there is none."""
+HELD = "HELD"
+"""In its place too, while the launcher waits."""
 NOT_ASKED = probe.Answer(ready=False)
+REFUSED = "connection refused"
+"""What the probe says where nobody listens."""
+LAUNCHING = probe.Answer(ready=False, error=REFUSED)
+"""Of one that is not ComfyUI yet, whoever answers in its place: a leftover of its last life does until it is ended."""
+UNSEEN = 20.0
+"""Seconds after which the health listener has something to say of a process."""
+STARTING = 300.0
+"""Seconds of a life in which nobody may listen yet: custom nodes are imported first, and those may be many."""
+_NEXT_START = re.compile(r"next start in \d+ s")
+"""What a hold's text says of its end, as it was when the hold began."""
 
 
 @dataclass(frozen=True)
@@ -29,30 +49,89 @@ class Status:
     text: str = ""
     """What an operator should know: why it is held, or why its API isn't ready."""
     pid: int = 0
+    """The launcher's, while that holds it back: it is to become ComfyUI."""
     uptime: float = 0.0
-    """Seconds."""
+    """Seconds since the process of that pid was started."""
     answer: probe.Answer = NOT_ASKED
     use: GpuUse | None = None
     memory: int = 0
     """Bytes of RAM, with all that it started."""
+    health: ledger.Report | None = None
+    """What the health listener says; None: nothing, or that was long ago."""
+    watched: bool = True
+    """Whether it is watched as it should be: a health listener that was rendered runs, and has looked of late."""
+    hold: holds.Hold | None = None
+    """What the launcher waits for."""
+    beat: Heartbeat | None = None
+    """What our extension tells within ComfyUI; None: nothing of late, or it was not asked for."""
+    paused: bool = False
+    """Whether an operator has ordered that no further job is begun."""
+    jobs: Tally | None = None
+    """Those in its journal; None: there is none, or it can't be read, or was not asked for."""
+    trouble: str = ""
+    """What is wrong with the journal."""
+
+    @property
+    def lives(self) -> bool:
+        """Whether the process is ComfyUI's, and not the launcher's that holds it back."""
+        return bool(self.pid) and self.state != HELD
 
     @property
     def ready(self) -> bool:
         """Whether it takes jobs."""
         return self.answer.ready
 
+    @property
+    def starting(self) -> bool:
+        """Whether it doesn't listen yet, as far as its age tells."""
+        return self.state == "RUNNING" and self.answer.error == REFUSED and self.uptime < STARTING
 
-def look(service: Service, *, with_gpu: bool = True) -> tuple[Status, ...]:
+
+def look(service: Service, *, with_gpu: bool = True, with_jobs: bool = True) -> tuple[Status, ...]:
     """Return the status of every instance; asks all of them at once, a few seconds at the most."""
+    found = _look(service, with_gpu=with_gpu)
+    return tuple(map(_with_jobs, found)) if with_jobs else found
+
+
+def _look(service: Service, *, with_gpu: bool) -> tuple[Status, ...]:
     answered = rpc.Supervisor(service.url).processes()
     if isinstance(answered, rpc.Failure):
         text = presence.silence(service.socket, answered)
         return tuple(Status(one, DOWN, text) for one in service.instances)
     processes = {process.program: process for process in answered}
     running = [one for one in service.instances if one.program in processes and processes[one.program].pid]
-    answers = _answers(running)
+    launching = {one.id: LAUNCHING for one in running if vitals.launches(processes[one.program].pid)}
+    answers = {**_answers(one for one in running if one.id not in launching), **launching}
+    listener = processes.get(LISTENER)
+    listens = listener is not None and listener.statename == "RUNNING"
     uses = gpu.use() if with_gpu and any(one.gpu for one in running) else {}
-    return tuple(_status(one, processes.get(one.program), answers.get(one.id), uses) for one in service.instances)
+    found = (_status(one, processes.get(one.program), answers.get(one.id), uses) for one in service.instances)
+    return tuple(_with_health(each, listens, service.watched) for each in found)
+
+
+def _with_health(status: Status, listens: bool, wanted: bool) -> Status:
+    """Return a status with what the listener says; a process that was just started has not been looked at yet."""
+    now = time.time()
+    report = ledger.report(status.instance.state, now) if listens else None
+    if report and status.hold:
+        report = replace(report, reason=counted_down(report.reason, status.hold, now))
+    return replace(status, health=report, watched=report is not None or not wanted or status.uptime <= UNSEEN)
+
+
+def _with_jobs(status: Status) -> Status:
+    """Return a status with what is known of its jobs."""
+    instance, jobs, trouble = status.instance, None, ""
+    life = Life(vitals.boot_id(), status.pid, 0.0)
+    beat = heartbeat.read(str(instance.run), life, time.monotonic()) if status.lives else None
+    journal = Journal(instance.state, make=False)
+    try:
+        jobs = journal.tally() if journal.exists else None
+    except JournalError as error:
+        trouble = str(error)
+    journal.close()
+    if beat and beat.journal != "ok":
+        trouble = trouble or "can't be written by ComfyUI: a restart would lose the jobs in its queue"
+    return replace(status, beat=beat, paused=pause.ordered(str(instance.run)), jobs=jobs, trouble=trouble)
 
 
 def hold(instance: Rendered) -> holds.Hold | None:
@@ -62,6 +141,14 @@ def hold(instance: Rendered) -> holds.Hold | None:
     except (OSError, MalformedError):
         return None
     return None if found and found.is_over(time.time(), 0) else found
+
+
+def counted_down(text: str, hold: holds.Hold, now: float) -> str:
+    """Return a text about a hold with the seconds that are left of it, in place of those that it began with."""
+    if hold.until is None:
+        return text
+    left = f"next start in {max(0.0, hold.until - now):.0f} s"
+    return _NEXT_START.sub(left, text, count=1) if _NEXT_START.search(text) else f"{text}; {left}"
 
 
 def _answers(instances: Iterable[Rendered]) -> Mapping[str, probe.Answer]:
@@ -85,10 +172,23 @@ def _status(
     if not process.pid or answer is None:
         return Status(instance, process.statename, process.spawnerr)
     uptime = float(max(0, process.now - process.start))
+    use = _use(instance, uses)
     held = None if answer.ready else hold(instance)
-    state, text = ("HELD", held.text) if held else (process.statename, answer.error)
+    if held:
+        text = counted_down(held.text, held, time.time())
+        return Status(instance, HELD, text, process.pid, uptime, answer, use, hold=held)
     memory = vitals.memory(process.pid)
-    return Status(instance, state, text, process.pid, uptime, answer, _use(instance, uses), memory)
+    text = _silence(answer, uptime)
+    return Status(instance, process.statename, text, process.pid, uptime, answer, use, memory)
+
+
+def _silence(answer: probe.Answer, uptime: float) -> str:
+    """Return why an API isn't ready, in words that fit the age of its process; empty if it is."""
+    if answer.error != REFUSED:
+        return answer.error
+    if uptime < STARTING:
+        return f"not yet listening; started {uptime:.0f} s ago"
+    return f"{REFUSED}, {uptime / 60:.0f} min after its start; comfy-supervisor logs may tell why"
 
 
 def _use(instance: Rendered, uses: Mapping[str, GpuUse]) -> GpuUse | None:

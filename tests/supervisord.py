@@ -77,6 +77,10 @@ class Supervisord:
         assert not isinstance(answer, Failure), answer
         return answer
 
+    def pid(self, program: str = "comfyui") -> int:
+        """Return a program's process once it has one: who signals process 0 signals all of the tests."""
+        return wait_until(lambda: self.info(program).pid, what=f"{program} runs")
+
     def log_text(self) -> str:
         """Return supervisord's own log so far."""
         return self.log.read_text() if self.log.exists() else ""

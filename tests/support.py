@@ -6,10 +6,14 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
+
+T = TypeVar("T")
 
 needs_comfyui = pytest.mark.skipif(
     not os.environ.get("COMFYUI_DIR"),
@@ -75,12 +79,13 @@ def make_program(path: Path, text: str) -> Path:
     return path
 
 
-def wait_until(condition: Callable[[], object], deadline: float = 30.0, what: str = "") -> None:
-    """Return as soon as the condition holds; fail if it does not within `deadline` seconds."""
+def wait_until(condition: Callable[[], T], deadline: float = 30.0, what: str = "") -> T:
+    """Return what holds as soon as it does; fail if it does not within `deadline` seconds."""
     end = time.monotonic() + deadline
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end, f"not within {deadline:g} s: {what}"
         time.sleep(0.01)
+    return found
 
 
 def is_running(pid: int) -> bool:
@@ -92,7 +97,9 @@ def is_running(pid: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody held a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """Return a TCP port of 127.0.0.1 that nobody held a moment ago, nor the next one: a second instance takes that."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as server, suppress(OSError, OverflowError):
+            port: int = server.getsockname()[1]
+            socket.create_server(("127.0.0.1", port + 1)).close()
+            return port

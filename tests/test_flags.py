@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from comfy_supervisor import flags
 from comfy_supervisor.comfyui import parser, releases
 from comfy_supervisor.errors import UserError
 from comfy_supervisor.model import Gpu, Invocation
-from tests.cases import CARDS, case, gpu
+from tests.cases import CARDS, EXTENSION, case, gpu
 
 RELEASES = list(releases.known())
 FOLDERS = flags.Folders(Path("/out/gpu0"), Path("/state/gpu0/user"), Path("/state/gpu0"))
@@ -35,6 +36,15 @@ def refusal(invocation: Invocation, release: str) -> str:
 @pytest.mark.parametrize("entry", CARDS, ids=lambda entry: entry["name"])
 def test_a_card_gets_the_tier_of_its_nominal_size(entry: dict[str, Any]) -> None:
     assert flags.choose(case(card(entry))).tier == entry["tier"]
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(8, "an 8 GB"), (11, "an 11 GB"), (18, "an 18 GB"), (80, "an 80 GB"), (12, "a 12 GB"), (24, "a 24 GB")],
+)
+def test_the_reason_is_a_sentence(size: int, words: str) -> None:
+    (reason,) = [flag.reason for flag in flags.choose(case(gpu(mib=size * 1024))).flags if flag.option in flags.VRAM]
+    assert reason.endswith(f"MiB: {words} card")
 
 
 @pytest.mark.parametrize(
@@ -181,6 +191,93 @@ class TestUsersArguments:
         assert given_options(chosen) & set(flags.VRAM) == {"--cpu"}
 
 
+LOADS = ("--extra-model-paths-config", str(EXTENSION))
+NONE, ONLY, BRIDGE = "--disable-all-custom-nodes", "--whitelist-custom-nodes", "comfy_supervisor_bridge"
+
+
+class TestExtension:
+    """comfy-supervisor's extension is loaded beside whatever the user has ComfyUI load, or it is said why not."""
+
+    def argvs(self, invocation: Invocation, *options: str) -> list[tuple[str, ...]]:
+        return [flag.argv for flag in invocation.flags if flag.option in options]
+
+    def why_not(self, invocation: Invocation, option: str) -> str:
+        (reason,) = [flag.reason for flag in invocation.left_out if flag.option == option]
+        return reason
+
+    @pytest.mark.parametrize("release", RELEASES)
+    def test_it_is_loaded_wherever_a_job_can_be_given_back_under_its_id(self, release: str) -> None:
+        chosen = flags.choose(case(gpu(), release))
+        if release in ("0.3.10", "0.3.40"):
+            assert not self.argvs(chosen, LOADS[0])
+            assert "0.3.45 and later can" in self.why_not(chosen, LOADS[0])
+        else:
+            assert self.argvs(chosen, LOADS[0]) == [LOADS]
+        assert not self.argvs(chosen, ONLY)
+
+    @pytest.mark.parametrize(
+        ("version", "loaded"),
+        [("0.3.44", False), ("v0.3.44", False), ("0.3.45", True), ("0.3.45-3-gabc", True), ("1.0", True), ("", True)],
+    )
+    def test_the_first_release_is_0_3_45_and_one_that_is_unknown_is_new(self, version: str, loaded: bool) -> None:
+        before = case(gpu())
+        chosen = flags.choose(replace(before, accepted=replace(before.accepted, version=version)))
+        assert bool(self.argvs(chosen, LOADS[0])) is loaded
+
+    def test_a_setting_leaves_it_out(self) -> None:
+        chosen = flags.choose(case(gpu(), health={"watch": False}))
+        assert "no listener" in self.why_not(chosen, LOADS[0])
+        chosen = flags.choose(case(gpu(), jobs={"extension": False}, comfyui={"extra_args": NONE}))
+        assert not {LOADS[0], ONLY} & given_options(chosen)
+        assert not {LOADS[0], ONLY} & {flag.option for flag in chosen.left_out}
+
+    @pytest.mark.parametrize("release", RELEASES)
+    @pytest.mark.parametrize("option", ["--extra-model-paths-config", "--extra-model-paths"])
+    def test_their_own_folders_stand_beside_it(self, release: str, option: str) -> None:
+        chosen = flags.choose(case(gpu(), release, comfyui={"extra_args": f"{option} /a.yaml /b.yaml"}))
+        assert self.argvs(chosen, LOADS[0])[-1] == (LOADS[0], "/a.yaml", "/b.yaml")
+        assert refusal(chosen, release) == ""
+        if release not in ("0.3.10", "0.3.40"):
+            assert self.argvs(chosen, LOADS[0])[0] == LOADS
+
+    @pytest.mark.parametrize("release", [name for name in RELEASES if ONLY in releases.known()[name]])
+    @pytest.mark.parametrize(
+        ("theirs", "whitelists"),
+        [
+            ("", []),
+            (f"{ONLY} a b", [(ONLY, "a", "b")]),
+            (NONE, [(ONLY, BRIDGE)]),
+            ("--disable-all-c", [(ONLY, BRIDGE)]),
+            (f"{NONE} {ONLY} a b", [(ONLY, "a", "b", BRIDGE)]),
+            (f"{ONLY} a {ONLY}=b {NONE}", [(ONLY, "a"), (ONLY, "b", BRIDGE)]),
+        ],
+    )
+    def test_it_is_let_in_where_no_custom_nodes_are(
+        self, release: str, theirs: str, whitelists: list[tuple[str, ...]]
+    ) -> None:
+        chosen = flags.choose(case(gpu(), release, comfyui={"extra_args": theirs}))
+        assert self.argvs(chosen, ONLY) == whitelists
+        assert self.argvs(chosen, LOADS[0]) == [LOADS]
+        assert refusal(chosen, release) == ""
+
+    def test_that_it_was_added_to_theirs_is_said(self) -> None:
+        chosen = flags.choose(case(gpu(), comfyui={"extra_args": [NONE, ONLY, "a"]}))
+        assert "which it is added to" in self.why_not(chosen, ONLY)
+
+    def test_without_a_whitelist_it_is_left_out_with_all_the_others(self) -> None:
+        before = case(gpu(), "0.3.40", comfyui={"extra_args": NONE})
+        chosen = flags.choose(replace(before, accepted=replace(before.accepted, version="0.3.50")))
+        assert not self.argvs(chosen, LOADS[0], ONLY)
+        assert self.why_not(chosen, LOADS[0]) == f"comfyui.extra_args has {NONE}, and ComfyUI 0.3.50 has no {ONLY}"
+        assert self.why_not(chosen, ONLY)
+
+    def test_on_another_machine_its_file_is_not_there(self) -> None:
+        theirs = f"{NONE} {ONLY} a"
+        chosen = flags.choose(case(gpu(), comfyui={"extra_args": theirs, "version": "0.3.64"}))
+        assert self.argvs(chosen, LOADS[0], ONLY) == [(ONLY, "a")]
+        assert "copy the file there" in self.why_not(chosen, LOADS[0])
+
+
 class TestEnvironment:
     """Defaults, which settings change or remove."""
 
@@ -220,7 +317,10 @@ class TestNotes:
     pin=st.sampled_from(["index", "uuid"]),
     malloc=st.sampled_from([True, False, "auto"]),
     extra=st.lists(
-        st.sampled_from(["--highvram", "--lowvram", "--cpu", "--fast", "--cuda-malloc", "--cpu-vae"]), max_size=2
+        st.sampled_from(
+            ["--highvram", "--lowvram", "--cpu", "--fast", "--cuda-malloc", "--cpu-vae", NONE, f"{ONLY}=a"]
+        ),
+        max_size=2,
     ),
 )
 def test_whatever_is_chosen_the_release_accepts_or_the_users_own_arguments_clash(

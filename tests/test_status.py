@@ -1,14 +1,22 @@
-"""Which GPU an instance's figures are taken from."""
+"""What is made of an instance's age, its GPU and its command."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from comfy_supervisor import status
+from comfy_supervisor.cli.status import cells
+from comfy_supervisor.health.senses.probe import Answer
+from comfy_supervisor.launch import records
+from comfy_supervisor.launch.holds import Hold
 from comfy_supervisor.model import GpuUse
 from comfy_supervisor.rendered import Rendered
+from comfy_supervisor.status import Status
+from tests.comfyui_server import STANDIN_FOLDER
 
 USES = {
     use.uuid: use
@@ -27,6 +35,61 @@ def test_no_other_gpu_is_shown_instead(pinned: str) -> None:
     assert status._use(instance(pinned), USES) is None
 
 
-def instance(pinned: str) -> Rendered:
+@pytest.mark.parametrize(
+    ("error", "uptime", "starting", "text"),
+    [
+        ("connection refused", 42.4, True, "not yet listening; started 42 s ago"),
+        ("connection refused", 720.0, False, "connection refused, 12 min after its start; comfy-supervisor logs"),
+        ("no answer in time", 42.0, False, "no answer in time"),
+    ],
+)
+def test_silence_is_told_by_the_age_of_its_process(error: str, uptime: float, starting: bool, text: str) -> None:
+    answer = Answer(ready=False, error=error)
+    assert status._silence(answer, uptime).startswith(text)
+    assert Status(instance(), "RUNNING", "", 7, uptime, answer).starting is starting
+    assert not Status(instance(), "HELD", "", 7, uptime, answer).starting
+
+
+@pytest.mark.parametrize(
+    ("text", "until", "told"),
+    [
+        (
+            "it died; next start in 20 s; its last line: next start in 5 s",
+            120.0,
+            "it died; next start in 8 s; its last",
+        ),
+        ("too many deaths", 900.0, "too many deaths; next start in 788 s"),
+        ("of a moment ago; next start in 20 s", 100.0, "of a moment ago; next start in 0 s"),
+        ("port 8188 is held by nginx", None, "port 8188 is held by nginx"),
+    ],
+)
+def test_a_hold_counts_down(text: str, until: float | None, told: str) -> None:
+    assert status.counted_down(text, Hold("backoff", text, 100.0, until), 112.0).startswith(told)
+
+
+def test_the_listeners_word_of_a_hold_counts_down_too(tmp_path: Path) -> None:
+    now = time.time()
+    said = {"word": "BACKOFF", "since": now, "cause": "unknown", "reason": "it died; next start in 20 s", "at": now}
+    records.write(str(tmp_path / "status.json"), said)
+    held = Status(replace(instance(), state=tmp_path), "HELD", hold=Hold("backoff", "", now - 20, now + 0.01))
+    found = status._with_health(held, listens=True, wanted=True).health
+    assert found
+    assert found.reason == "it died; next start in 0 s"
+
+
+def test_the_launchers_age_and_memory_are_not_shown_as_comfyuis() -> None:
+    held = Status(instance(), "HELD", "a backoff", 7, 42.0, memory=1 << 30)
+    assert cells(held)[3:5] == ("7", "-")
+    assert "1024 MiB" not in cells(held)
+    assert {"42 s", "1024 MiB"} < set(cells(replace(held, state="RUNNING")))
+
+
+@pytest.mark.parametrize(("main", "is_it"), [("/srv/ComfyUI/main.py", False), (f"{STANDIN_FOLDER}/main.py", True)])
+def test_the_stand_in_is_known_by_its_command(main: str, is_it: bool) -> None:
+    assert instance(command=("/usr/bin/python3", main, "--cpu")).standin is is_it
+    assert not instance().standin
+
+
+def instance(pinned: str = "", command: tuple[str, ...] = ()) -> Rendered:
     folder = Path("/x")
-    return Rendered("comfyui", "gpu0", ("127.0.0.1:8188",), folder, folder, folder / "log", pinned)
+    return Rendered("comfyui", "gpu0", ("127.0.0.1:8188",), folder, folder, folder / "log", pinned, command)

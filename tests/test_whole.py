@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from hypothesis import event, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from comfy_supervisor import flags, instances, paths, programs
-from comfy_supervisor.comfyui import releases
 from comfy_supervisor.errors import UserError
-from comfy_supervisor.instances import Memory
-from comfy_supervisor.model import Account, Installation, Machine
-from comfy_supervisor.render import Configuration, prove, reader, text
-from comfy_supervisor.settings import Loaded, Settings
-from tests.cases import gpu, report
+from comfy_supervisor.render import Configuration, prove
+from comfy_supervisor.settings import Settings
+from tests.cases import configured, sections_of
 
-HERE = Machine(
-    Account("me", 1000, 1000, Path("/home/me")),
-    Path("/home/me"),
-    Path("/home/me/.local/state"),
-    None,
-    False,
-    False,
-    4096,
-)
 AWKWARD = [
     "%",
     "%(x)s",
@@ -71,36 +56,6 @@ tables = st.fixed_dictionaries(
 )
 
 
-def configured(settings: Settings) -> Configuration:
-    """Return what would be rendered on a machine with two GPUs; raises UserError as rendering does."""
-    loaded = Loaded(settings, None)
-    places = paths.choose(loaded, HERE)
-    accepted = releases.known()["0.33.0"]
-    installation = Installation(
-        Path(settings.comfyui.directory or "/comfy"), Path(settings.comfyui.python or "/py"), "0.33.0"
-    )
-    output = Path(settings.paths.output or "/out")
-    shared = programs.Site(settings, places, installation, accepted, ("/launch",), None, output)
-    chosen, _ = instances.choose(settings, report(gpu(0), gpu(1)), Memory())
-    return Configuration(
-        tuple(
-            programs.program(
-                one, flags.choose(flags.Case(one, settings, accepted, programs.folders(one, shared))), shared
-            )
-            for one in chosen
-        ),
-        places,
-    )
-
-
-def sections(made: Configuration) -> set[str]:
-    """Return the sections that supervisord's reader finds."""
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "s.conf"
-        file.write_text(text(made), encoding="utf-8")
-        return set(reader.sections(file))
-
-
 def rendered(data: dict[str, Any]) -> Configuration | str:
     """Return what was proved, or why it was refused."""
     try:
@@ -121,4 +76,4 @@ def test_refused_or_exactly_what_was_meant(data: dict[str, Any]) -> None:
         return
     own = {"unix_http_server", "supervisord", "rpcinterface:supervisor", "supervisorctl"}
     groups = {f"group:{name}" for name, _ in found.groups}
-    assert sections(found) == own | groups | {f"program:{program.name}" for program in found.programs}
+    assert sections_of(found).keys() == own | groups | {f"{one.kind}:{one.name}" for one in found.programs}

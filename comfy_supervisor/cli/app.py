@@ -29,10 +29,26 @@ COMMANDS = {
         "stop": "Stop ComfyUI; it stays so.",
         "restart": "Stop and start ComfyUI.",
         "apply": "Take changed settings over, restarting only what they change.",
+        "reset": "Forgive an instance that was given up.",
+        "service": "Have systemd start it at boot.",
+        "maintenance": "Have the health listener leave instances alone.",
+    },
+    "Jobs": {
+        "jobs": "Show the jobs that are not done; retry, drop or export them.",
+        "pause": "Have no further job begun.",
+        "resume": "Have jobs begun again.",
+        "drain": "Finish the running job, then stop; what waits is kept.",
     },
     "Look": {
+        "check": "Measure whether it is fit for production.",
         "status": "Show what runs, and whether its API answers.",
+        "watch": "Show the instances live.",
         "logs": "Show ComfyUI's log.",
+        "explain": "Say why ComfyUI failed, from any log of it.",
+        "report": "Show uptime, restarts and job times of the last days.",
+        "incidents": "Show what went wrong, and why; export it.",
+        "notify": "Show who is told of what goes wrong; --test tells them.",
+        "audit": "Take the health listener's decisions once more.",
         "version": "Show the versions of all that takes part.",
         "help": "Show the help of a command.",
     },
@@ -57,6 +73,14 @@ class Commands(click.Group):
         command.help = "\n\n".join(filter(None, [SUMMARIES[name], inspect.cleandoc(command.help or "")]))
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the first argument names; raises UserError, with the nearest one, if there is none."""
+        if args[0] not in SUMMARIES and not args[0].startswith("-"):
+            raise UserError(unknown(args[0]))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the table, without importing a single command."""
         for title, commands in COMMANDS.items():
@@ -64,8 +88,18 @@ class Commands(click.Group):
                 formatter.write_dl(list(commands.items()))
 
 
+def unknown(name: str) -> str:
+    """Return what to say of a command that there isn't."""
+    import difflib  # noqa: PLC0415  # nothing that a command line without mistakes needs
+
+    near = difflib.get_close_matches(name, SUMMARIES, n=1)
+    hint = f"did you mean {near[0]}?" if near else "comfy-supervisor --help lists them all"
+    return f"{name}: no such command; {hint}"
+
+
 @click.group(
     cls=Commands,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="First time? comfy-supervisor up. Something wrong? comfy-supervisor doctor.",
 )
@@ -74,6 +108,9 @@ class Commands(click.Group):
 def app(ctx: click.Context, config: str | None) -> None:
     """Keep a headless ComfyUI generating: the right flags, under supervisord, one instance a GPU."""
     ctx.obj = config
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(MISTAKE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,8 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _complain(error)
     except click.ClickException as error:
-        error.show()
-        return MISTAKE
+        return _complain(UserError(usage(error)))
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except SystemExit:  # click's way to end when the reader of our output has seen enough
@@ -92,6 +128,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  # the last line of defence
         return _unexpected(error)
     return code if isinstance(code, int) else FINE
+
+
+def usage(error: click.ClickException) -> str:
+    """Return what click has to say of a command line, in one line as all our errors are."""
+    text = " ".join(error.format_message().split()).rstrip(".")
+    text = text[:1].lower() + text[1:]
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{text}; {context.command_path} --help tells more" if context else text
 
 
 def _complain(error: UserError) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -19,32 +20,34 @@ from ..render import changes, reader
 from ..render.changes import Change
 from ..rendered import Rendered, Service
 from ..settings import Loaded
-from . import service
-from .common import refuse_elsewhere, warn, with_settings
-from .locking import locked
-from .render import make_folders, write_all
+from . import refusals, supervised, waiting
+from .app import FINE
+from .common import refuse_elsewhere, tell_notes, with_settings
+from .writing import carried_out, write_all
 
 
 @click.command("apply")
 @click.option("--dry-run", is_flag=True, help="Only show what would be restarted, and why.")
+@click.option("--no-wait", is_flag=True, help="Return once supervisord has the new settings, before any API answers.")
 @with_settings
-def command(loaded: Loaded, dry_run: bool) -> int:
+def command(loaded: Loaded, dry_run: bool, no_wait: bool) -> int:
     """What is unchanged goes on undisturbed; what somebody stopped stays stopped.
 
-    supervisord takes a group over as a whole: of several instances, all restart if one changes.
+    supervisord takes a group over as a whole: of several instances, all restart if one changes. The API of each that
+    does is waited for, as by up; exit code 1 if one does not get ready.
     """
     refuse_elsewhere(loaded)
     made = plan.make(loaded)
-    for note in made.notes:
-        warn(note)
-    found = _changes(made)
-    _show(found)
+    tell_notes(made)
     if dry_run:
-        return 0
-    make_folders(made)
-    with locked(made.paths):
-        _take_over(made, found)
-    return 0
+        _show(made, _changes(made))
+        return FINE
+    refusals.no_torch(made)
+    with carried_out(made) as now:
+        found = _changes(now)
+        _show(now, found)
+        started = _take_over(now, found)
+    return waiting.wait_in_background(started) if started and not no_wait else FINE
 
 
 def _changes(made: Plan) -> tuple[Change, ...]:
@@ -56,51 +59,77 @@ def _changes(made: Plan) -> tuple[Change, ...]:
         return changes.between(reader.sections(old) if old else {}, reader.sections(Path(new.name)))
 
 
-def _show(found: Sequence[Change]) -> None:
-    if not found:
-        click.echo("nothing has changed")
+def _show(made: Plan, found: Sequence[Change]) -> None:
+    if any(file.path == made.paths.health and disk.differs(file) for file in made.files):
+        click.echo("new limits for the health listener, which takes them over without a restart of anything")
+    elif not found:
+        extension = any(file.path == made.paths.extension and disk.differs(file) for file in made.files)
+        click.echo("a new place of the extension, at ComfyUI's next start" if extension else "nothing has changed")
     for change in found:
         click.echo(f"[{change.section}] {change.effect}:")
         for reason in change.reasons:
             click.echo(f"  {reason}")
 
 
-def _take_over(made: Plan, found: Sequence[Change]) -> None:
-    before = [File(file.path, text) for file in made.files if (text := disk.current(file.path)) is not None]
-    runs = presence.running(made.paths.socket) is not None
-    write_all(made, made.files)
-    if not runs:
+def _take_over(made: Plan, found: Sequence[Change]) -> Service | None:
+    """Write the configuration and have it taken over; return the service with what was started, if anything was."""
+    if presence.running(made.paths.socket) is None:
+        write_all(made, made.files)
         click.echo("supervisord isn't running; comfy-supervisor up starts it")
-        return
+        return None
     supervisor = rpc.Supervisor(f"unix://{made.paths.socket}")
+    _refuse_taken_ports(made, found, _stopped(supervisor))
+    groups = _reload(supervisor, made)
+    new = rendered.read(made.paths.conf)
+    started = _exchange(supervisor, groups, new)
+    disk.write([File(made.paths.applied, made.files[-1].content)])
+    if any(not change.restarts and not change.section.startswith("group:") for change in found):
+        click.echo("for the rest: comfy-supervisor down, then comfy-supervisor up")
+    return replace(new, instances=started) if started else None
+
+
+def _refuse_taken_ports(made: Plan, found: Sequence[Change], stopped: Collection[str]) -> None:
+    """Raise UserError if a stranger holds the port of an instance that will be started."""
+    sections = {change.section for change in found}
+    to_start = [
+        one
+        for one in made.instances
+        if f"program:{one.program.split(':')[-1]}" in sections and one.program not in stopped
+    ]
+    refusals.taken_ports(refusals.addresses(made, to_start), made.paths.state)
+
+
+def _reload(supervisor: rpc.Supervisor, made: Plan) -> rpc.Changes:
+    """Write the configuration and have supervisord read it; raises UserError if it refuses, the old one then back."""
+    before = [File(file.path, text) for file in made.files if (text := disk.current(file.path)) is not None]
+    write_all(made, made.files)
     answer = supervisor.reload_config()
     if isinstance(answer, rpc.Failure):
         disk.write(before)
         raise UserError(f"supervisord refuses the new configuration, the old one is back: {answer}")
-    _exchange(supervisor, answer, rendered.read(made.paths.conf))
-    disk.write([File(made.paths.applied, made.files[-1].content)])
-    if any(not change.restarts and not change.section.startswith("group:") for change in found):
-        click.echo("for the rest: comfy-supervisor down, then comfy-supervisor up")
+    return answer
 
 
-def _exchange(supervisor: rpc.Supervisor, groups: rpc.Changes, new: Service) -> None:
-    """Stop and forget the groups that change or go, then take in those that change or come."""
+def _exchange(supervisor: rpc.Supervisor, groups: rpc.Changes, new: Service) -> tuple[Rendered, ...]:
+    """Stop and forget the groups that change or go, then take in those that change or come; return what was started."""
     stopped = _stopped(supervisor)
     for group in (*groups.changed, *groups.removed):
-        service.checked(supervisor.stop_group(group, patience=service.STOP_PATIENCE))
-        service.checked(supervisor.remove_group(group))
+        supervised.checked(supervisor.stop_group(group, patience=supervised.STOP_PATIENCE))
+        supervised.checked(supervisor.remove_group(group))
         click.echo(f"{group}: stopped")
     coming = (*groups.changed, *groups.added)
-    to_stay = [one for one in new.instances if one.program in stopped and one.program.split(":")[0] in coming]
+    taken_in = [one for one in new.instances if one.program.split(":")[0] in coming]
+    to_stay = [one for one in taken_in if one.program in stopped]
     with _held_back(to_stay, supervisor):
         for group in coming:
-            service.checked(supervisor.add_group(group))
+            supervised.checked(supervisor.add_group(group))
             click.echo(f"{group}: started")
+    return tuple(one for one in taken_in if one not in to_stay)
 
 
 def _stopped(supervisor: rpc.Supervisor) -> set[str]:
     """Return the programs that somebody stopped."""
-    processes = service.checked(supervisor.processes())
+    processes = supervised.checked(supervisor.processes())
     return {process.program for process in processes if process.statename == "STOPPED"}
 
 
@@ -116,7 +145,7 @@ def _held_back(instances: Sequence[Rendered], supervisor: rpc.Supervisor) -> Ite
     yield
     for instance in instances:
         _wait_for_launcher(instance, supervisor)
-        service.checked(supervisor.stop(instance.program))
+        supervised.checked(supervisor.stop(instance.program))
         holds.clear(str(instance.run))
         click.echo(f"{instance.program}: stays stopped")
 
@@ -125,7 +154,7 @@ def _wait_for_launcher(instance: Rendered, supervisor: rpc.Supervisor, patience:
     """Wait until the launcher runs: a signal before that meets supervisord's own handlers, and is lost."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
-        pid = service.checked(supervisor.process(instance.program)).pid
+        pid = supervised.checked(supervisor.process(instance.program)).pid
         with contextlib.suppress(OSError):
             if b"comfy_supervisor.launch" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 return

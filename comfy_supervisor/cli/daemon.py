@@ -15,9 +15,9 @@ from typing import IO
 
 from .. import presence, rpc
 from ..errors import UserError
+from ..following import tail
 from ..plan import isolation
 from ..rendered import Service
-from .logs import tail
 
 PATIENCE = 30.0
 """Seconds for supervisord to answer; it takes half a second."""

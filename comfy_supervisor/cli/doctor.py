@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 import click
 
 from ..doctor import Finding, Verdict, examine
-from .common import print_json, with_config, with_json
+from .common import columns, print_json, with_config, with_json, wrapped
 
 COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "red"}
 INDENT = " " * len("problem  configuration  ")
 WIDTH = 80
-WIDEST = 120
 
 
 @click.command("doctor")
@@ -34,7 +31,7 @@ def command(config: str | None, as_json: bool) -> int:
         print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            click.echo("\n".join(_lines(finding, _width())))
+            click.echo("\n".join(_lines(finding, columns(WIDTH))))
         click.echo(f"\n{_summary(findings)}")
     return int(any(finding.verdict is Verdict.PROBLEM for finding in findings))
 
@@ -52,27 +49,16 @@ def _hint() -> Iterator[None]:
             click.echo("\r\x1b[K", nl=False, err=True)
 
 
-def _width() -> int:
-    """Return how wide the lines may be, in characters."""
-    return min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDEST) if sys.stdout.isatty() else WIDTH
-
-
 def _lines(finding: Finding, width: int) -> Iterator[str]:
     """Yield a finding's lines; those on what is wanted and how to get there only where it isn't so."""
     verdict = click.style(f"{finding.verdict.value:<9}", fg=COLOURS[finding.verdict])
-    first, *more = _wrapped(finding.found, width)
+    room = width - len(INDENT)
+    first, *more = wrapped(finding.found, room)
     yield f"{verdict}{finding.check:<15}{first}"
     yield from (INDENT + line for line in more)
     if finding.verdict is not Verdict.OK:
         for title, text in (("wanted", finding.wanted), ("mend", finding.mend)):
-            yield from (INDENT + line for line in _wrapped(f"{title}: {text}", width, "  ") if text)
-
-
-def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    """Return text in lines that fit beside the first columns; words, paths above all, are left whole."""
-    room = max(width - len(INDENT), 20)
-    wrapped = textwrap.wrap(text, room, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    return wrapped or [""]
+            yield from (INDENT + line for line in wrapped(f"{title}: {text}", room, "  ") if text)
 
 
 def _summary(findings: Iterable[Finding]) -> str:

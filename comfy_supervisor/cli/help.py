@@ -3,6 +3,7 @@
 import click
 
 from ..errors import UserError
+from .app import unknown
 
 
 @click.command("help")
@@ -18,6 +19,6 @@ def command(ctx: click.Context, name: str | None) -> None:
         return
     found = above.command.get_command(above, name)
     if found is None:
-        raise UserError(f"help {name}: no such command; comfy-supervisor --help lists them all")
+        raise UserError(unknown(name))
     with click.Context(found, info_name=name, parent=above) as inner:
         click.echo(found.get_help(inner))

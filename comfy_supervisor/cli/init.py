@@ -48,6 +48,8 @@ def _found() -> dict[str, Any]:
     except UserError as error:
         click.echo(f"No ComfyUI filled in: {error}", err=True)
         return {}
+    if find.is_standin(installation.directory):  # $COMFYUI_DIR says so
+        return {"comfyui.directory": find.STANDIN}
     values = {"comfyui.directory": str(installation.directory), "comfyui.python": str(installation.python)}
     for key, value in values.items():
         if not value.isprintable():  # neither are bytes that are no UTF-8; a settings file can hold neither

@@ -8,15 +8,16 @@ import click
 
 from ..rendered import Rendered
 from ..rpc import Supervisor
-from . import service
+from . import refusals, supervised
 
 
 @click.command("restart")
-@service.with_instances
+@supervised.with_instances
 def command(supervisor: Supervisor, instances: Sequence[Rendered]) -> None:
     """NAME: comfyui:gpu1 or gpu1; without one, all, one after the other."""
+    refusals.no_torch_rendered(instances)
     for instance in instances:
-        service.checked(supervisor.stop(instance.program, patience=service.STOP_PATIENCE))
-        service.forget_holds(instance)
-        service.checked(supervisor.start(instance.program))
+        supervised.checked(supervisor.stop(instance.program, patience=supervised.STOP_PATIENCE))
+        supervised.forget_holds(instance)
+        supervised.checked(supervisor.start(instance.program))
         click.echo(f"{instance.program}: restarted")

@@ -1,57 +1,196 @@
-"""The rendered service that a command is about."""
+"""``comfy-supervisor service``: systemd's unit, and what is asked of systemd."""
 
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
-from .. import machine, paths, presence, rendered, rpc
+from .. import __version__, disk, plan
 from ..errors import UserError
-from ..launch import holds, starts
-from ..rendered import Rendered, Service
+from ..model import File
+from ..service import GPU_UNIT, MARK, UNIT, gpu_unit, unit
 from ..settings import Loaded
-from .common import F, with_usable_settings
+from . import service_site, up
+from .common import refuse_elsewhere, tell_notes, with_settings
+from .render import command as render
+from .service_site import DEFAULT_ACCOUNT
+from .systemctl import Systemd
+from .writing import carried_out
 
-STOP_PATIENCE = 4000.0
-"""Seconds: more than the longest ``restart.stop_seconds``, after which supervisord kills by itself."""
+KEPT = ".before-comfy-supervisor"
+"""What is added to the name of an owner's unit that ours takes the place of."""
 
-
-def read(loaded: Loaded) -> Service:
-    """Return what is rendered; raises UserError if nothing is."""
-    return rendered.read(paths.choose(loaded, machine.look()).conf)
-
-
-def supervisor(service: Service) -> rpc.Supervisor:
-    """Return a supervisord that answers; raises UserError if it doesn't."""
-    found = rpc.Supervisor(service.url)
-    state = found.state()
-    if isinstance(state, rpc.Failure):
-        raise UserError(presence.silence(service.socket, state))
-    return found
+user_option = click.option("--user", is_flag=True, help="Your own unit, rather than the machine's.")
 
 
-def with_instances(function: F) -> F:
-    """Give a command names as its arguments: it gets a supervisord that answers, and the instances that they mean."""
+@click.group("service")
+def command() -> None:
+    """The unit is comfyui-headless.service: supervisord in the foreground, as an account that is not root.
 
-    @click.argument("names", nargs=-1, metavar="[NAME]...")
-    @with_usable_settings
-    @functools.wraps(function)
-    def wrapped(loaded: Loaded, /, names: tuple[str, ...]) -> None:
-        found = read(loaded)
-        function(supervisor(found), found.named(names))
-
-    return wrapped  # type: ignore[return-value]
+    It renders anew before each start; systemctl reload takes changed settings over, as comfy-supervisor apply does.
+    """
 
 
-def checked(answer: rpc.Answer[rpc.T]) -> rpc.T:
-    """Return what supervisord answered; raises UserError with its words if it refused, or did not answer."""
-    if isinstance(answer, rpc.Failure):
-        raise UserError(str(answer))
-    return answer
+@command.command("install")
+@user_option
+@click.option("--account", metavar="NAME", help=f"Whom to run as. Default: comfyui.user, else {DEFAULT_ACCOUNT}.")
+@click.option("--create-user", is_flag=True, help="Create that account if this machine has none of its name.")
+@click.option("--print", "print_it", is_flag=True, help="Print the unit; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--no-start", is_flag=True, help="Enable it for the next boot; start nothing now.")
+@click.option("--into", metavar="DIR", help="Write the programs into an existing supervisord's conf.d instead.")
+@functools.partial(with_settings, as_owner=False)
+@click.pass_context
+def install(
+    ctx: click.Context,
+    loaded: Loaded,
+    user: bool,
+    account: str | None,
+    create_user: bool,
+    print_it: bool,
+    dry_run: bool,
+    no_start: bool,
+    into: str | None,
+) -> int:
+    """Done again, it takes what has changed over. A unit of that name that is not ours is kept aside."""
+    refuse_elsewhere(loaded)
+    if into:
+        return _into(ctx, into, look_only=dry_run or print_it)
+    systemd = Systemd(user)
+    if not print_it and not dry_run:
+        systemd.refuse_without_rights()
+    name = account or loaded.settings.comfyui.user or DEFAULT_ACCOUNT
+    runner = None if user else service_site.runner(name, create=create_user)
+    installation = plan.installed(loaded)
+    site = service_site.choose(loaded, installation, runner.account if runner else None)
+    files = [File(systemd.folder / UNIT, unit(site), mode=0o644)]
+    if not user:
+        files.append(File(systemd.folder / GPU_UNIT, gpu_unit(__version__), mode=0o644))
+    if print_it:
+        click.echo(files[0].content, nl=False)
+    elif dry_run:
+        if runner and not runner.exists:
+            click.echo(f"would create the account {name}")
+        _foretell(files, start=not no_start)
+    else:
+        if runner:
+            service_site.refuse_hidden(loaded, installation)
+            service_site.refuse_out_of_reach(loaded, installation, service_site.created(runner))
+        _carry_out(systemd, files, start=not no_start)
+    return 0
 
 
-def forget_holds(instance: Rendered) -> None:
-    """Lift whatever holds an instance back, and end its backoff: somebody wants it to start now."""
-    holds.clear(str(instance.run))
-    starts.forget(str(instance.state))
+def _into(ctx: click.Context, folder: str, *, look_only: bool) -> int:
+    """Write the programs for another supervisord."""
+    code: int = ctx.invoke(render, output=folder, fragment=True, check=look_only, diff=False, stdout=False)
+    if not look_only:
+        click.echo("Next: supervisorctl update")
+    return code
+
+
+def _foretell(files: Sequence[File], *, start: bool) -> None:
+    """Say what would be done."""
+    aside = _aside(files[0].path)
+    if aside:
+        click.echo(f"would stop {UNIT}, and keep {files[0].path} as {aside.name}")
+    for file in filter(disk.differs, files):
+        click.echo(f"would write {file.path}")
+    click.echo(f"would enable{' and start' if start else ''} {UNIT}")
+
+
+def _carry_out(systemd: Systemd, files: Sequence[File], *, start: bool) -> None:
+    """Put the units in their places, and have systemd take them over."""
+    own = files[0].path
+    aside = _aside(own)
+    if aside:
+        systemd.tell("stop", UNIT)
+        own.rename(aside)
+        click.echo(f"kept {own} as {aside}")
+    disk.make_folder(own.parent)
+    changed = disk.write(files)
+    for path in changed:
+        click.echo(f"wrote {path}")
+    systemd.tell("daemon-reload")
+    systemd.tell("enable", UNIT)
+    systemd.linger()
+    if start:
+        systemd.tell("reset-failed", UNIT)
+        systemd.tell("restart" if changed else "start", UNIT)
+    started = " and started" if start else ""
+    click.echo(f"{UNIT} is enabled{started}. comfy-supervisor service logs -f shows what it does.")
+
+
+def _is_ours(file: Path) -> bool:
+    return (disk.current(file) or "").startswith(MARK)
+
+
+def _aside(own: Path) -> Path | None:
+    """Return where a unit is to be kept that is not ours, beside those kept before; None if there is none."""
+    if _is_ours(own) or not own.exists():
+        return None
+    names = itertools.chain([f"{own.name}{KEPT}"], (f"{own.name}{KEPT}.{number}" for number in itertools.count(2)))
+    return next(path for path in map(own.with_name, names) if not path.exists())
+
+
+@command.command("uninstall")
+@user_option
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+def uninstall(user: bool, dry_run: bool) -> None:
+    """Stop it and remove its units. Models, outputs, settings, the jobs and the account stay."""
+    systemd = Systemd(user)
+    own = systemd.folder / UNIT
+    ours = [path for path in (own, systemd.folder / GPU_UNIT) if _is_ours(path)]
+    if not ours:
+        raise UserError(f"{own}: {'not ours' if own.exists() else 'not there'}; nothing to uninstall")
+    if not dry_run:
+        systemd.refuse_without_rights()
+        systemd.tell("disable", "--now", *(path.name for path in ours))
+    for path in ours:
+        if not dry_run:
+            path.unlink()
+        click.echo(f"{'would remove' if dry_run else 'removed'} {path}")
+    if not dry_run:
+        systemd.tell("daemon-reload")
+    for kept in sorted(own.parent.glob(f"{UNIT}{KEPT}*")):
+        click.echo(f"The unit that was there before is in {kept}")
+
+
+@command.command("prepare", hidden=True)
+@with_settings
+def prepare(loaded: Loaded) -> int:
+    """Render for a start that follows at once: what the unit does before it runs supervisord."""
+    refuse_elsewhere(loaded)
+    made = plan.make(loaded)
+    tell_notes(made)
+    with carried_out(made) as now:
+        up.prepare(now)
+    return 0
+
+
+def _asks(name: str, summary: str, *options: str) -> None:
+    """Add a verb that is systemctl's."""
+
+    @command.command(name, help=summary)
+    @user_option
+    def ask(user: bool) -> None:
+        Systemd(user).become("systemctl", *options, name, UNIT)
+
+
+_asks("start", "Have systemd start it.")
+_asks("stop", "Have systemd stop it, ComfyUI and supervisord; at the next boot it starts again.")
+_asks("restart", "Have systemd stop and start it.")
+_asks("status", "Show what systemd knows of it.", "--no-pager")
+
+
+@command.command("logs")
+@user_option
+@click.option("-f", "--follow", is_flag=True, help="Go on showing what is added.")
+@click.option("-n", "--lines", type=click.IntRange(0), default=50, show_default=True, help="How many from the end.")
+def logs(user: bool, follow: bool, lines: int) -> None:
+    """What it says itself, from systemd's journal; ComfyUI's own log: comfy-supervisor logs."""
+    options = ("--no-pager", "--lines", str(lines), *(["--follow"] if follow else []))
+    Systemd(user).become("journalctl", "--unit", UNIT, *options)

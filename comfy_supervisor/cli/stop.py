@@ -8,13 +8,13 @@ import click
 
 from ..rendered import Rendered
 from ..rpc import Supervisor
-from . import service
+from . import supervised
 
 
 @click.command("stop")
-@service.with_instances
+@supervised.with_instances
 def command(supervisor: Supervisor, instances: Sequence[Rendered]) -> None:
     """NAME: comfyui:gpu1 or gpu1; without one, all. supervisord goes on."""
     for instance in instances:
-        stopped = service.checked(supervisor.stop(instance.program, patience=service.STOP_PATIENCE))
+        stopped = supervised.checked(supervisor.stop(instance.program, patience=supervised.STOP_PATIENCE))
         click.echo(f"{instance.program}: {'stopped' if stopped else 'was stopped already'}")

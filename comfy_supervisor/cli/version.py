@@ -8,6 +8,7 @@ from importlib.metadata import version
 import click
 
 from .. import __version__, plan
+from ..comfyui import find
 from ..errors import UserError
 from ..settings import Loaded
 from .common import print_json, with_json, with_settings
@@ -33,6 +34,7 @@ def command(loaded: Loaded, as_json: bool) -> None:
 
 def _comfyui(loaded: Loaded) -> str | None:
     try:
-        return plan.installed(loaded).version or "unknown"
+        found = plan.installed(loaded)
+        return (found.version or "unknown") + (" (the stand-in)" if find.is_standin(found.directory) else "")
     except UserError:
         return None

@@ -17,6 +17,7 @@ STANDIN = "standin"
 """In place of a folder: our own stand-in, run by our own interpreter."""
 
 _STANDIN_FOLDER = Path(__file__).parents[1] / "standin"
+_VARIABLE = "COMFYUI_DIR"
 _MARKS = ("main.py", "comfy/cli_args.py")
 """The files that make a folder a ComfyUI."""
 
@@ -36,16 +37,21 @@ def find(
     """Return the ComfyUI in `directory` with its interpreter `python`; what is empty is looked for.
 
     `directory` is a folder, or ``standin``; `python` a path, or a name on PATH. The settings' values count
-    first, then $COMFYUI_DIR and $COMFYUI_PYTHON, then the usual places (`candidates`,
+    first, then $COMFYUI_DIR and $COMFYUI_PYTHON, which take the same, then the usual places (`candidates`,
     `pythons.interpreters`). Whether the interpreter is good for ComfyUI shows when it is asked something.
     Raises UserError; NotFoundError where nothing was named.
     """
     environ = os.environ if environ is None else environ
     home, cwd = home or Path(os.path.expanduser("~")), cwd or Path.cwd()  # noqa: PTH111  # Path.home() raises where there is none
-    if directory == STANDIN:
+    if (directory or environ.get(_VARIABLE)) == STANDIN:
         return Installation(_STANDIN_FOLDER, Path(sys.executable), read_version(_STANDIN_FOLDER))
     folder = _folder(directory, environ, home, cwd)
     return Installation(folder, choose_python(python, folder, environ, home, cwd), read_version(folder))
+
+
+def is_standin(directory: Path) -> bool:
+    """Tell whether ComfyUI's folder is that of our own stand-in."""
+    return directory == _STANDIN_FOLDER
 
 
 def candidates(environ: Mapping[str, str], home: Path, cwd: Path) -> tuple[Path, ...]:
@@ -53,7 +59,7 @@ def candidates(environ: Mapping[str, str], home: Path, cwd: Path) -> tuple[Path,
 
     Those of comfy-cli are named in its ``config.ini``; its older versions record the folder above ComfyUI's.
     """
-    given = [cwd / environ["COMFYUI_DIR"]] if environ.get("COMFYUI_DIR") else []
+    given = [cwd / environ[_VARIABLE]] if environ.get(_VARIABLE) else []
     usual = [cwd / "ComfyUI", cwd, home / "ComfyUI", Path("/opt/ComfyUI")]
     recorded = _comfy_cli_workspaces(home / ".config" / "comfy-cli" / "config.ini")
     of_comfy_cli = [folder for workspace in recorded for folder in (workspace, workspace / "ComfyUI")]
@@ -62,7 +68,7 @@ def candidates(environ: Mapping[str, str], home: Path, cwd: Path) -> tuple[Path,
 
 def _folder(directory: str, environ: Mapping[str, str], home: Path, cwd: Path) -> Path:
     """Return ComfyUI's folder: the given one, or the first candidate that is one."""
-    for key, value in (("comfyui.directory", directory), ("$COMFYUI_DIR", environ.get("COMFYUI_DIR", ""))):
+    for key, value in (("comfyui.directory", directory), (f"${_VARIABLE}", environ.get(_VARIABLE, ""))):
         if value:
             folder = home / value[2:] if value.startswith("~/") else cwd / value
             if trouble := _trouble(folder):

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..model import Account
+
 _ANSWER_BYTES = 1 << 20
 """More than any honest answer; beyond it the script is held to be out of hand."""
 _STDERR_BYTES = 1 << 14
@@ -31,18 +33,20 @@ def ask(  # noqa: PLR0913  # what is asked, of whom, and within which bounds
     deadline: float,
     flags: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    account: Account | None = None,
 ) -> dict[str, Any]:
     """Run `script` in `python` and return what it answers, within `deadline` seconds.
 
     The script reads the question as JSON from standard input and writes its answer to the file descriptor
     that its one argument names; so whatever prints to standard output or error is no part of the answer.
+    With an `account`, which only root may give, it runs as that one: what is executed is ComfyUI's, not root's.
     It has its own process group, which is killed when the answer is there or the deadline has passed.
     Raises NoAnswerError.
     """
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe:
         command = [str(python), *flags, str(script), str(writing)]
-        process = _start(command, question, writing, environment)
+        process = _start(command, question, writing, environment, account)
         try:
             answer, stderr = _collect(process, pipe.fileno(), deadline)
         finally:
@@ -52,8 +56,17 @@ def ask(  # noqa: PLR0913  # what is asked, of whom, and within which bounds
     return _decoded(answer)
 
 
+def home_of(account: Account | None) -> dict[str, str]:
+    """Return the variables that tell a process whose it is; none without an account."""
+    return {"HOME": str(account.home), "USER": account.name, "LOGNAME": account.name} if account else {}
+
+
 def _start(
-    command: Sequence[str], question: object, writing: int, environment: Mapping[str, str] | None
+    command: Sequence[str],
+    question: object,
+    writing: int,
+    environment: Mapping[str, str] | None,
+    account: Account | None,
 ) -> subprocess.Popen[bytes]:
     """Start the interpreter with the question as its standard input; `writing` is closed on our side."""
     try:
@@ -68,6 +81,10 @@ def _start(
                 pass_fds=(writing,),
                 start_new_session=True,
                 env=environment,
+                user=account.uid if account else None,
+                group=account.gid if account else None,
+                extra_groups=os.getgrouplist(account.name, account.gid) if account else None,
+                cwd="/" if account else None,  # ours may be out of its reach
             )
     except OSError as error:
         raise NoAnswerError(f"cannot be started: {error.strerror or error}") from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import UserError
-from ..model import CommandLine, Installation, Option
-from .interpreter import NoAnswerError, ask
+from ..model import Account, CommandLine, Installation, Option
+from .interpreter import NoAnswerError, ask, home_of
 from .releases import argument_parser
 
 _SCRIPT = Path(__file__).with_name("ask_parser.py")
@@ -24,13 +25,14 @@ _FLAGS = ("-I", "-B")
 _MEND = "set it to the Python 3.10 or later that runs ComfyUI"
 
 
-def read(installation: Installation, *, deadline: float = 10.0) -> CommandLine:
+def read(installation: Installation, *, account: Account | None = None, deadline: float = 10.0) -> CommandLine:
     """Return the options that the installed ComfyUI knows, within `deadline` seconds.
 
+    With an `account`, which only root may give, its file is executed as that one.
     If its interpreter lacks a module that the file imports, ours reads it, and the source says so.
     Raises UserError if the interpreter does not run or the file cannot be executed.
     """
-    answer, source = _ask(installation, (), deadline)
+    answer, source = _ask(installation, (), account, deadline)
     options = {
         name: Option(name, facts["nargs"], facts["type"], tuple(facts["choices"]), facts["action"])
         for name, facts in answer["options"].items()
@@ -39,13 +41,19 @@ def read(installation: Installation, *, deadline: float = 10.0) -> CommandLine:
     return CommandLine(installation.version, MappingProxyType(options), exclusive, source)
 
 
-def prove(installation: Installation, argvs: Sequence[Sequence[str]], *, deadline: float = 10.0) -> tuple[str, ...]:
+def prove(
+    installation: Installation,
+    argvs: Sequence[Sequence[str]],
+    *,
+    account: Account | None = None,
+    deadline: float = 10.0,
+) -> tuple[str, ...]:
     """Return for each argv why the installed ComfyUI would refuse it; empty if it would accept it.
 
     ``cli_args.py`` is executed once for each, so the checks that it makes after parsing count too. Whether
     a folder exists (``--user-directory``) is not asked: ours are made later. Raises UserError as `read`.
     """
-    answer, _ = _ask(installation, argvs, deadline)
+    answer, _ = _ask(installation, argvs, account, deadline)
     return tuple(" ".join(refusal.split()) for refusal in answer["refusals"])
 
 
@@ -66,18 +74,26 @@ def _refusal(command_line: CommandLine, argv: Sequence[str]) -> str:
     return ""
 
 
-def _ask(installation: Installation, argvs: Sequence[Sequence[str]], deadline: float) -> tuple[dict[str, Any], str]:
+def _ask(
+    installation: Installation, argvs: Sequence[Sequence[str]], account: Account | None, deadline: float
+) -> tuple[dict[str, Any], str]:
     """Ask ComfyUI's interpreter, or ours if that one lacks a module; return the answer and its source."""
     question = {"directory": str(installation.directory), "argvs": [list(argv) for argv in argvs]}
     source = str(installation.directory / "comfy" / "cli_args.py")
+
+    def asked(python: Path) -> dict[str, Any]:
+        environment = {**os.environ, **home_of(account)}
+        return ask(python, _SCRIPT, question, deadline=deadline, flags=_FLAGS, environment=environment, account=account)
+
     try:
-        answer = ask(installation.python, _SCRIPT, question, deadline=deadline, flags=_FLAGS)
+        answer = asked(installation.python)
         if answer.get("kind") == "import":
-            ours = ask(Path(sys.executable), _SCRIPT, question, deadline=deadline, flags=_FLAGS)
+            ours = asked(Path(sys.executable))
             if "failure" not in ours:
                 return ours, f"{source}, read by {sys.executable} ({installation.python}: {answer['failure']})"
     except NoAnswerError as error:
-        text = f'comfyui.python = "{installation.python}": {error}; {_MEND}'
+        whose = f"as {account.name}: " if account else ""
+        text = f'comfyui.python = "{installation.python}": {whose}{error}; {_MEND}'
         raise UserError(text) from None
     if "failure" in answer:
         raise UserError(_complaint(installation, answer["failure"], answer["kind"]))

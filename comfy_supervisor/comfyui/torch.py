@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..model import Installation
-from .interpreter import NoAnswerError, ask
+from ..model import Account, Installation
+from .interpreter import NoAnswerError, ask, home_of
 
 _SCRIPT = Path(__file__).with_name("ask_torch.py")
 
@@ -35,16 +35,21 @@ class TorchFacts:
 
 
 def torch_facts(
-    installation: Installation, *, deadline: float = 60.0, environment: Mapping[str, str] | None = None
+    installation: Installation,
+    *,
+    deadline: float = 60.0,
+    environment: Mapping[str, str] | None = None,
+    account: Account | None = None,
 ) -> TorchFacts:
     """Ask ComfyUI's interpreter about its torch, within `deadline` seconds; never raises.
 
-    `environment` (CUDA_VISIBLE_DEVICES, …) is added to our own. Importing torch takes seconds, and with a
+    `environment` (CUDA_VISIBLE_DEVICES, …) is added to our own; `account` is whom ComfyUI runs as, if not as
+    ourselves. Importing torch takes seconds, and with a
     GPU at hand some hundred MiB of its memory until the answer is there.
     """
-    together = {**os.environ, **(environment or {})}
+    together = {**os.environ, **home_of(account), **(environment or {})}
     try:
-        facts = ask(installation.python, _SCRIPT, None, deadline=deadline, environment=together)
+        facts = ask(installation.python, _SCRIPT, None, deadline=deadline, environment=together, account=account)
     except NoAnswerError as error:
         return TorchFacts(error=f"{installation.python}: {error}")
     return TorchFacts(

@@ -10,12 +10,17 @@ import importlib.util
 import json
 import os
 import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+"""Python looks here first for whatever is asked for, and torch.py is no torch."""
 
 
 def main() -> None:
     """Answer the question on standard input, to the descriptor that the argument names."""
     descriptor = int(sys.argv[1])
     question = json.load(sys.stdin)
+    sys.path = [folder for folder in sys.path if Path(folder) != HERE]
     missing = [name for name in question["packages"] if not installed(name)]
     missing += [name for name in question["modules"] if importlib.util.find_spec(name) is None]
     with os.fdopen(descriptor, "w", encoding="ascii") as file:

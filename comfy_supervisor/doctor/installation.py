@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..comfyui import find
-from ..comfyui.interpreter import NoAnswerError, ask
-from ..model import Installation
+from ..comfyui.interpreter import NoAnswerError, ask, home_of
+from ..fallback import KEPT
+from ..model import Account, Installation
 from . import finding
-from .finding import Finding
+from .finding import Finding, Verdict
 from .patient import Patient
 
 _SCRIPT = Path(__file__).with_name("ask_packages.py")
@@ -39,7 +41,9 @@ def comfyui(patient: Patient) -> Iterator[Finding]:
             "the ComfyUI of this machine",
             "remove comfyui.version, unless this is only to render for another machine",
         )
-    elif wanted.directory == find.STANDIN:
+    elif patient.standin_kept:
+        yield finding.stated("comfyui", Verdict.WARNING, KEPT)
+    elif find.is_standin(found.directory):
         mend = "set comfyui.directory to ComfyUI's folder"
         yield finding.warning("comfyui", "the stand-in, which generates no images", "ComfyUI", mend)
     else:
@@ -56,7 +60,9 @@ def packages(patient: Patient) -> Iterator[Finding]:
     needed, optional = requirements(installation.directory)
     modules = _modules(patient)
     try:
-        missing = _missing(installation, [*needed, *optional], list(modules.values()))
+        missing = ask_missing(
+            installation.python, [*needed, *optional], list(modules.values()), account=patient.account
+        )
     except NoAnswerError as error:
         yield finding.problem("packages", f"{installation.python}: {error}", "an interpreter that works")
         return
@@ -117,7 +123,19 @@ def _modules(patient: Patient) -> dict[str, str]:
     return {option: module for option, module in _NEEDED_BY.items() if option in given}
 
 
-def _missing(installation: Installation, names: Sequence[str], modules: Sequence[str]) -> frozenset[str]:
+def ask_missing(
+    python: Path,
+    names: Sequence[str],
+    modules: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    account: Account | None = None,
+) -> frozenset[str]:
+    """Return which packages and modules an interpreter lacks; raises NoAnswerError.
+
+    ``environment`` is added to ours; ``account`` is whom ComfyUI runs as, if not as ourselves.
+    """
     question = {"packages": list(names), "modules": list(modules)}
-    answer: dict[str, Any] = ask(installation.python, _SCRIPT, question, deadline=20.0)
+    together = {**os.environ, **home_of(account), **(environment or {})}
+    answer: dict[str, Any] = ask(python, _SCRIPT, question, deadline=20.0, environment=together, account=account)
     return frozenset(answer["missing"])

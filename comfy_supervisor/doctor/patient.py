@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeAlias, TypeVar
 
-from .. import machine, paths, plan
+from .. import fallback, machine, paths, plan
 from ..comfyui import find as comfyui
 from ..errors import UserError
 from ..model import Account, CommandLine, Driver, GpuReport, Installation, Machine
@@ -38,6 +38,8 @@ class Patient:
     """None where there is no installation to ask."""
     plan: Attempt[Plan] | None
     """None where something that it needs is missing; then that is a problem by itself."""
+    standin_kept: bool = False
+    """Whether the stand-in is only meant because it runs, and no ComfyUI is found."""
 
     @property
     def known_plan(self) -> Plan | None:
@@ -47,15 +49,19 @@ class Patient:
     @property
     def installed_here(self) -> Installation | None:
         """The ComfyUI of this machine; none for the stand-in, or one on another machine."""
-        wanted = self.loaded.settings.comfyui
-        if wanted.directory == comfyui.STANDIN or wanted.version:
+        found = self.installation
+        if isinstance(found, Exception) or self.loaded.settings.comfyui.version:
             return None
-        return self.installation if isinstance(self.installation, Installation) else None
+        return None if comfyui.is_standin(found.directory) else found
 
     @property
     def account(self) -> Account | None:
-        """Whom ComfyUI runs as, where that is not who asks."""
-        return self.known_plan.site.account if self.known_plan else None
+        """Whom ComfyUI runs as, where that is not who asks; without a plan as well, which may fail for its sake."""
+        wanted = self.loaded.settings.comfyui.user
+        if not self.machine.root or wanted in ("", self.machine.me.name):
+            return None
+        found = attempt(machine.account, wanted)
+        return found if isinstance(found, Account) else None
 
 
 def meet(config: str | None, environ: Mapping[str, str] | None = None) -> Patient:
@@ -67,6 +73,10 @@ def meet(config: str | None, environ: Mapping[str, str] | None = None) -> Patien
     environ = os.environ if environ is None else environ
     loaded, complaints = read_settings(config, environ)
     here = machine.look()
+    places = paths.choose(loaded, here)
+    standin_kept = fallback.kept(loaded, places.conf)
+    if standin_kept:
+        loaded = fallback.with_standin(loaded)
     report = plan.detected(loaded)
     installation = attempt(plan.installed, loaded)
     accepted = None if isinstance(installation, Exception) else attempt(plan.accepted, loaded, installation)
@@ -75,11 +85,12 @@ def meet(config: str | None, environ: Mapping[str, str] | None = None) -> Patien
         complaints=complaints,
         environ=environ,
         machine=here,
-        places=paths.choose(loaded, here),
+        places=places,
         report=report,
         installation=installation,
         accepted=accepted,
         plan=_plan(loaded, here, report, installation, accepted),
+        standin_kept=standin_kept,
     )
 
 

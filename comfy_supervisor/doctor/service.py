@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from .. import __version__, disk, paths, rendered, rpc, status
+from .. import __version__, disk, paths, presence, rendered, rpc, status, why
 from ..launch import holds
 from ..plan import MOST_FDS
 from ..rendered import Rendered
@@ -58,7 +58,10 @@ def _release(pid: int, running: rpc.Answer[str]) -> Finding:
 def _held(instance: Rendered, hold: holds.Hold) -> Finding:
     """Tell why the launcher keeps an instance from starting."""
     found = f"{instance.program} is held back ({hold.reason}): {hold.text}"
-    mend = f"mend that; to start it now: comfy-supervisor start {instance.program}"
+    explained = why.held(hold, instance.log)
+    if explained:
+        found = f"{found}; {explained.cause}: {explained.explanation}"
+    mend = f"{explained.fix if explained else 'mend that'}; to start it now: comfy-supervisor start {instance.program}"
     state = finding.warning if hold.reason in (holds.BACKOFF, holds.MAINTENANCE) else finding.problem
     return state("hold", found, "no hold", mend)
 
@@ -71,7 +74,8 @@ def configuration(patient: Patient) -> Iterator[Finding]:
     changed = [file.path.name for file in made.files if disk.differs(file)]
     if changed:
         found = f"{', '.join(changed)} would change: the settings, the GPUs or ComfyUI did"
-        yield finding.warning("configuration", found, "what these settings render", "comfy-supervisor apply")
+        verb = "up" if presence.abandoned(made.paths.socket) else "apply"
+        yield finding.warning("configuration", found, "what these settings render", f"comfy-supervisor {verb}")
     else:
         yield finding.ok("configuration", f"{made.paths.conf} is up to date", "what these settings render")
 

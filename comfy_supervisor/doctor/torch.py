@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from .. import fallback
 from ..comfyui.torch import TorchFacts, torch_facts
 from ..model import Driver, GpuReport, Invocation
 from . import finding
-from .finding import Finding
+from .finding import Finding, Verdict
 from .patient import Patient
 
 DEADLINE = 60.0
@@ -29,8 +30,11 @@ def interpreter(patient: Patient) -> Iterator[Finding]:
         return
     made = patient.known_plan
     asked = environment(made.invocations if made else ())
-    facts = torch_facts(installation, deadline=DEADLINE, environment={**_own(patient), **asked})
+    together = {**_own(patient), **asked}
+    facts = torch_facts(installation, deadline=DEADLINE, environment=together, account=patient.account)
     yield from python(facts)
+    if note := fallback.python_note(patient.loaded, installation, patient.environ):
+        yield finding.stated("python", Verdict.WARNING, note)
     if facts.python or not isinstance(patient.accepted, Exception):  # else the trouble is Python's, and was told
         yield from torch(facts, installation.python, gpus=len(_devices(asked)))
     if _devices(asked) and facts.cuda:

@@ -7,6 +7,7 @@ made in a process that can be given up.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -20,6 +21,9 @@ from ..model import Driver
 _SCRIPT = Path(__file__).with_name("nvml.py")
 _KILL_GRACE = 0.5
 """Seconds that a killed helper has to be gone; one in an uninterruptible call never is."""
+
+_LEFT_ALONE = 1.0
+"""Seconds beyond the deadline after which a helper ends by itself: whoever asked was killed."""
 
 _stuck: list[subprocess.Popen[bytes]] = []
 """Helpers that outlived SIGKILL. They are kept to be reaped some day, and so that there is never a second one:
@@ -41,39 +45,44 @@ def ask(question: str, deadline: float) -> dict[str, Any]:
 
     Takes at most ``deadline`` seconds, and half a second more if the helper must be killed; raises NoAnswerError.
     """
-    _stuck[:] = [process for process in _stuck if process.poll() is None]
-    if _stuck:
-        raise NoAnswerError(Driver.HANGS, _hangs(f"an earlier call still hangs (process {_stuck[0].pid})"))
-    process = _start(question)
+    process = start(
+        _SCRIPT, question, str(math.ceil(deadline + _LEFT_ALONE)), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     try:
         output, errors = process.communicate(timeout=deadline)
     except subprocess.TimeoutExpired:
-        raise NoAnswerError(Driver.HANGS, _hangs(f"no answer within {deadline:g} s")) from None
+        raise NoAnswerError(Driver.HANGS, hangs(f"no answer within {deadline:g} s")) from None
     finally:
-        _end(process)
+        end(process)
     return _understand(process.returncode, output, errors)
 
 
-def _start(question: str) -> subprocess.Popen[bytes]:
-    """Start the helper in a group of its own, with this process's interpreter and environment.
+def start(script: Path, *arguments: str, stdin: int, stderr: int | None) -> subprocess.Popen[bytes]:
+    """Start a script that asks NVML in a group of its own, with this process's interpreter and environment.
 
     It is named by its path: with ``-m`` the working folder's modules would come first, and this package's would
-    be imported for nothing.
+    be imported for nothing. Raises NoAnswerError, also while an earlier one still hangs.
     """
+    _stuck[:] = [process for process in _stuck if process.poll() is None]
+    if _stuck:
+        raise NoAnswerError(Driver.HANGS, hangs(f"an earlier call still hangs (process {_stuck[0].pid})"))
     try:
         return subprocess.Popen(
-            [sys.executable, str(_SCRIPT), question],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, str(script), *arguments],
+            stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             start_new_session=True,
         )
     except OSError as error:
         raise NoAnswerError(Driver.BROKEN, f"can't start {sys.executable} to ask NVML: {error.strerror}") from error
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the helper's whole group if it is still there (NVML may have started nvidia-modprobe)."""
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a helper's whole group if it is still there (NVML may have started nvidia-modprobe), and close its pipes.
+
+    Takes at most half a second; one that no signal reaches is left alone.
+    """
     if process.returncode is None:  # not reaped: the number is still its own
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -81,7 +90,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.wait(_KILL_GRACE)
         except subprocess.TimeoutExpired:
             _stuck.append(process)
-    for pipe in (process.stdout, process.stderr):
+    for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe:
             pipe.close()
 
@@ -101,5 +110,6 @@ def _understand(returncode: int, output: bytes, errors: bytes) -> dict[str, Any]
     raise NoAnswerError(Driver.BROKEN, f"can't ask NVML: {last}")
 
 
-def _hangs(what: str) -> str:
+def hangs(what: str) -> str:
+    """Return one line about a call that does not return."""
     return f"NVML hangs: {what}; look for NVRM and Xid lines in dmesg; it mostly takes a reboot"

@@ -2,6 +2,7 @@
 
 It is run by its path, prints one JSON object and ends: a driver that hangs or crashes takes no other process
 along. It imports nothing of this package, so that its start costs little more than Python's own and pynvml's.
+What ``nvml_watch.py`` needs of it has no underscore.
 
 The object is ``{"error": [code, text]}`` if NVML as a whole fails; else, for ``detect``,
 ``{driver_version, cuda_version, errors, gpus: [{index, uuid, name, memory_mib, pci, mig, errors}]}``, and for
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -24,7 +26,11 @@ MIB = 1024 * 1024
 
 
 def main() -> None:
-    """Answer the question that is the first argument, ``detect`` or ``use``, on standard output."""
+    """Answer the question that is the first argument, ``detect`` or ``use``, on standard output.
+
+    The second one is after how many seconds the kernel is to end this process: nobody waits for it by then.
+    """
+    signal.alarm(int(sys.argv[2]))
     # A driver's library may print (the CUDA toolkit's stub does): the real stdout is kept for the answer alone.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
         os.dup2(2, 1)
@@ -35,48 +41,58 @@ def main() -> None:
 
 def _ask(question: str) -> Row:
     """Return the answer to ``detect`` or ``use``, or NVML's error."""
-    import pynvml  # noqa: PLC0415  (its 8000 lines are for this process alone)
-
+    nvml = library()
     questions = {"detect": _detect, "use": _use}
     try:
-        pynvml.nvmlInit()
-        return questions[question](pynvml)
-    except pynvml.NVMLError as error:
+        nvml.nvmlInit()
+        return questions[question](nvml)
+    except nvml.NVMLError as error:
         return {"error": [error.value, str(error)]}
+
+
+def library() -> ModuleType:
+    """Return pynvml, which loads NVIDIA's library when it is first used."""
+    import pynvml  # noqa: PLC0415  (its 8000 lines are for this process alone)
+
+    module: ModuleType = pynvml
+    return module
 
 
 def _detect(nvml: ModuleType) -> Row:
     """Return what the machine has."""
     count = nvml.nvmlDeviceGetCount()
-    system = _read(
+    system = read(
         nvml,
-        driver_version=lambda: _text(nvml.nvmlSystemGetDriverVersion()),
+        driver_version=lambda: text(nvml.nvmlSystemGetDriverVersion()),
         cuda_version=lambda: _release(nvml.nvmlSystemGetCudaDriverVersion_v2()),
     )
-    return {**system, "gpus": [row for index in range(count) for row in _gpu(nvml, index)]}
+    return {**system, "gpus": [row for index in range(count) for row in gpu_rows(nvml, index, _device)]}
 
 
-def _gpu(nvml: ModuleType, index: int) -> list[Row]:
-    """Return one GPU as a row, or, in MIG mode, a row for each of its instances."""
+def gpu_rows(nvml: ModuleType, index: int, describe: Callable[[ModuleType, object, object], Row]) -> list[Row]:
+    """Return one GPU as a row, or, in MIG mode, a row for each of its instances.
+
+    ``describe`` is given the GPU, and the device: the GPU itself or the instance.
+    """
     try:
         gpu = nvml.nvmlDeviceGetHandleByIndex(index)
     except nvml.NVMLError as error:
         return [{"index": index, "mig": "off", "errors": {"handle": [error.value, str(error)]}}]
-    instances = _mig_instances(nvml, gpu)
+    instances = mig_instances(nvml, gpu)
     if instances:
-        return [{"index": index, "mig": "instance", **_device(nvml, gpu, instance)} for instance in instances]
+        return [{"index": index, "mig": "instance", **describe(nvml, gpu, instance)} for instance in instances]
     mig = "off" if instances is None else "empty"
-    return [{"index": index, "mig": mig, **_device(nvml, gpu, gpu)}]
+    return [{"index": index, "mig": mig, **describe(nvml, gpu, gpu)}]
 
 
 def _device(nvml: ModuleType, gpu: object, device: object) -> Row:
     """Return what is known of a device: the GPU itself, or a MIG instance of it."""
-    return _read(
+    return read(
         nvml,
-        uuid=lambda: _text(nvml.nvmlDeviceGetUUID(device)),
-        name=lambda: _text(nvml.nvmlDeviceGetName(device)),
+        uuid=lambda: text(nvml.nvmlDeviceGetUUID(device)),
+        name=lambda: text(nvml.nvmlDeviceGetName(device)),
         memory_mib=lambda: _memory(nvml, device)[0],
-        pci=lambda: _text(nvml.nvmlDeviceGetPciInfo(gpu).busId),
+        pci=lambda: text(nvml.nvmlDeviceGetPciInfo(gpu).busId),
     )
 
 
@@ -84,24 +100,24 @@ def _use(nvml: ModuleType) -> Row:
     """Return what each GPU and MIG instance is doing; those that can't be reached are left out."""
     devices: list[tuple[object, int | None]] = []
     for index in range(nvml.nvmlDeviceGetCount()):
-        gpu = _attempt(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
+        gpu = attempt(nvml, nvml.nvmlDeviceGetHandleByIndex, index)
         if gpu is not None:
-            instances = _mig_instances(nvml, gpu)
+            instances = mig_instances(nvml, gpu)
             devices += [(gpu, index)] if instances is None else [(instance, None) for instance in instances]
     return {"gpus": [{**_device_use(nvml, device), "index": index} for device, index in devices]}
 
 
 def _device_use(nvml: ModuleType, device: object) -> Row:
-    return _read(
+    return read(
         nvml,
-        uuid=lambda: _text(nvml.nvmlDeviceGetUUID(device)),
+        uuid=lambda: text(nvml.nvmlDeviceGetUUID(device)),
         memory_total_mib=lambda: _memory(nvml, device)[0],
         memory_used_mib=lambda: _memory(nvml, device)[1],
         utilization_percent=lambda: nvml.nvmlDeviceGetUtilizationRates(device).gpu,
     )
 
 
-def _mig_instances(nvml: ModuleType, gpu: object) -> list[object] | None:
+def mig_instances(nvml: ModuleType, gpu: object) -> list[object] | None:
     """Return the handles of a GPU's MIG instances; None where MIG is off or the GPU doesn't know it."""
     try:
         if nvml.nvmlDeviceGetMigMode(gpu)[0] != nvml.NVML_DEVICE_MIG_ENABLE:
@@ -110,7 +126,7 @@ def _mig_instances(nvml: ModuleType, gpu: object) -> list[object] | None:
     except nvml.NVMLError:
         return None
     # Slots need not be filled from the first on, and an empty one is an error to NVML.
-    found = [_attempt(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu, slot) for slot in range(slots)]
+    found = [attempt(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, gpu, slot) for slot in range(slots)]
     return [instance for instance in found if instance is not None]
 
 
@@ -134,7 +150,7 @@ def _system_memory() -> tuple[int, int]:
     return kib["MemTotal"] // 1024, (kib["MemTotal"] - kib["MemAvailable"]) // 1024
 
 
-def _read(nvml: ModuleType, **readers: Callable[[], object]) -> Row:
+def read(nvml: ModuleType, **readers: Callable[[], object]) -> Row:
     """Read each field by itself: one that fails costs no other."""
     row: Row = {}
     errors: Row = {}
@@ -146,7 +162,7 @@ def _read(nvml: ModuleType, **readers: Callable[[], object]) -> Row:
     return {**row, "errors": errors}
 
 
-def _attempt(nvml: ModuleType, function: Callable[..., object], *arguments: object) -> object | None:
+def attempt(nvml: ModuleType, function: Callable[..., object], *arguments: object) -> object | None:
     """Return what an NVML function returns, None if it fails."""
     try:
         return function(*arguments)
@@ -154,7 +170,7 @@ def _attempt(nvml: ModuleType, function: Callable[..., object], *arguments: obje
         return None
 
 
-def _text(value: str | bytes) -> str:
+def text(value: str | bytes) -> str:
     """Return NVML's text: some releases of pynvml give bytes, some text."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 

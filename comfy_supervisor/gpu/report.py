@@ -79,7 +79,7 @@ def report(answer: Mapping[str, Any], hardware: Sequence[str]) -> GpuReport:
     """
     if "error" in answer:
         code, text = answer["error"]
-        return GpuReport(*_failure(code, text, hardware))
+        return GpuReport(*failure(code, text, hardware))
     gpus = tuple(_gpu(row) for row in answer["gpus"])
     driver, text = Driver.OK, ""
     if not gpus:
@@ -104,7 +104,7 @@ def _use(row: Mapping[str, Any]) -> GpuUse:
     )
 
 
-def _failure(code: int, text: str, hardware: Sequence[str]) -> tuple[Driver, str]:
+def failure(code: int, text: str, hardware: Sequence[str]) -> tuple[Driver, str]:
     """Return what an error of NVML as a whole means."""
     if code in _ABSENT and not hardware:
         return Driver.NO_HARDWARE, _NO_HARDWARE
@@ -113,7 +113,7 @@ def _failure(code: int, text: str, hardware: Sequence[str]) -> tuple[Driver, str
 
 def _gpu(row: Mapping[str, Any]) -> Gpu:
     """Return one GPU or MIG instance of the answer."""
-    state, problem = _state(row["mig"], row["errors"])
+    state, problem = state_of(row["mig"], row["errors"])
     return Gpu(
         index=row["index"],
         uuid=row.get("uuid", ""),
@@ -126,7 +126,7 @@ def _gpu(row: Mapping[str, Any]) -> Gpu:
     )
 
 
-def _state(mig: str, errors: Mapping[str, tuple[int, str]]) -> tuple[GpuState, str]:
+def state_of(mig: str, errors: Mapping[str, tuple[int, str]]) -> tuple[GpuState, str]:
     """Return whether a GPU with these errors can be used, and if not, why."""
     for code, _ in errors.values():
         if code in _LOST:

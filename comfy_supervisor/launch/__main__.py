@@ -7,18 +7,27 @@ Its settings are environment variables, which ComfyUI inherits: COMFY_SUPERVISOR
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # of which signal is a wrapper that takes a while to import
+
+if __name__ == "__main__":
+    # First of all, since what follows takes a while: Python's own answer to SIGINT is an exception, which leaves a
+    # traceback in ComfyUI's log, and is lost where it meets a callback of the import system. And who is stopped has
+    # to end first what a killed supervisord left running: nobody else will.
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGINT, _signal.SIGTERM))
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGTERM, _signal.SIG_DFL)
+
+import errno
 import os
 import signal
 import sys
-import time
 
 from . import holds, orphans, records, starts
-from .gate import Gate, OrphanedError
+from .gate import STOPS, Gate, OrphanedError, StoppedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import FrameType
     from typing import NoReturn
 
 _USAGE = """\
@@ -28,10 +37,10 @@ with COMFY_SUPERVISOR_INSTANCE (the same), COMFY_SUPERVISOR_STATE and COMFY_SUPE
 
 _EXEC_RETRY = 30.0
 """Seconds until a command that the kernel refused is tried again."""
-
-
-class StoppedError(BaseException):
-    """SIGINT or SIGTERM: supervisord, for somebody, ends the launcher."""
+_REFUSALS = {errno.EACCES: "permission_denied", errno.EPERM: "permission_denied", errno.ENOEXEC: "binary_incompatible"}
+"""The cause of such a refusal, where it is one of those that every report knows."""
+_CLEAR = ("", "")
+"""Nothing is in the way."""
 
 
 class Launch:
@@ -43,8 +52,9 @@ class Launch:
         self._environment = environment
         self._state = environment["COMFY_SUPERVISOR_STATE"]
         self._run = environment["COMFY_SUPERVISOR_RUN"]
-        self._began = _uptime()
-        self._boot_id = _boot_id()
+        self._began = starts.uptime()
+        self._boot_id = starts.boot_id()
+        self._lives = 0
         self.gate = Gate(self._run, _program(environment), "SUPERVISOR_ENABLED" in environment)
 
     def become(self) -> NoReturn:
@@ -64,13 +74,27 @@ class Launch:
             self._record_start(failures)
             error = self._exec()
             text = f"{self._command[0]} can't be executed: {error.strerror}"
-            self.gate.back_off(holds.CONFIGURATION, text, _EXEC_RETRY)
+            self.gate.back_off(holds.CONFIGURATION, text, _EXEC_RETRY, _REFUSALS.get(error.errno or 0, ""))
+
+    def is_unwanted(self) -> bool:
+        """Tell whether somebody is stopping it already: a signal before the exec met supervisord's own handlers.
+
+        No, where supervisord's socket is closed to us, as to an account of ComfyUI's own.
+        """
+        from . import supervisord  # noqa: PLC0415
+
+        url = self._environment.get("SUPERVISOR_SERVER_URL", "")
+        return bool(url) and supervisord.is_stopping(url, _program(self._environment))
 
     def give_way(self) -> None:
         """Somebody stopped the launcher while it waited: the next start is a fresh one."""
-        if self.gate.has_waited:
-            holds.clear(self._run)
-            starts.forget(self._state)
+        holds.clear(self._run)
+        starts.forget(self._state)
+        self.end_leftovers()
+
+    def end_leftovers(self) -> None:
+        """End what an earlier life left, though nothing is to be started: who stops an instance wants none of it."""
+        orphans.end_left(self._environment, self.gate.say)
 
     def _make_folder(self, folder: str) -> None:
         try:
@@ -83,16 +107,19 @@ class Launch:
         last = self._last_start()
         if last is None:
             return 0
+        self._lives = last.lives
         numbers = self._numbers()
         lived = self._began - last.at
+        if lived < numbers.healthy and any(orphan.pid == last.pid for orphan in orphans.find(self._environment)):
+            return last.failures  # that life goes on: it was its supervisord that died
         ending = self._ending(last.pid) if lived < numbers.healthy else ""
         failures = starts.failures(last, lived, ending, numbers)
-        delay = numbers.delay(failures) - (_uptime() - self._began)
+        delay = numbers.delay(failures) - (starts.uptime() - self._began)
         if delay <= 0:
             return failures
         text = (
             f"{failures} short lives in a row, the last one {lived:.0f} s ({ending or 'its end is unknown'}); "
-            f"next start in {delay:.0f} s"
+            f"next start in {delay:.0f} s{self._last_words()}"
         )
         return failures if self.gate.back_off(holds.BACKOFF, text, delay) else 0
 
@@ -117,19 +144,28 @@ class Launch:
         url = self._environment.get("SUPERVISOR_SERVER_URL", "")
         return lastword.ending(url, self._environment.get("SUPERVISOR_PROCESS_NAME", ""), pid)
 
-    def _run_elsewhere(self) -> str:
-        """Return who else runs this instance: ending each other's would go on for ever."""
-        return orphans.elsewhere(self._environment)
+    def _last_words(self) -> str:
+        """Return what to add of the last line in ComfyUI's log."""
+        from . import lastword  # noqa: PLC0415  only after a short life
 
-    def _surviving_orphans(self) -> str:
+        line = lastword.said(self._environment.get("SUPERVISOR_SERVER_URL", ""), _program(self._environment))
+        return f"; its last line: {line}" if line else ""
+
+    # Each of these returns what is in the way, with the cause's id as far as it has one.
+
+    def _run_elsewhere(self) -> tuple[str, str]:
+        """Return who else runs this instance: ending each other's would go on for ever."""
+        return orphans.elsewhere(self._environment), ""
+
+    def _surviving_orphans(self) -> tuple[str, str]:
         """End what an earlier life left; return what can't be ended."""
         left = orphans.end(orphans.find(self._environment), self.gate.say)
         if not left:
-            return ""
+            return _CLEAR
         names = ", ".join(str(orphan) for orphan in left)
-        return f"{names} of an earlier life can't be killed: stuck in the kernel, which often takes a reboot"
+        return f"{names} of an earlier life can't be killed: stuck in the kernel, which often takes a reboot", ""
 
-    def _taken_port(self) -> str:
+    def _taken_port(self) -> tuple[str, str]:
         from . import ports  # noqa: PLC0415
 
         text = self._environment.get("COMFY_SUPERVISOR_ADDRESS", "")
@@ -137,21 +173,25 @@ class Launch:
             addresses = ports.addresses(text) if text else []
         except ValueError as error:
             self.gate.say(f"COMFY_SUPERVISOR_ADDRESS: {error}; the port isn't checked")
-            return ""
-        return next(filter(None, (ports.trouble(*address) for address in addresses)), "")
+            return _CLEAR
+        looked = (ports.explained(*address) for address in addresses)
+        return next((found for found in looked if found != _CLEAR), _CLEAR)
 
-    def _missing_command(self) -> str:
+    def _missing_command(self) -> tuple[str, str]:
         folder = self._environment.get("COMFY_SUPERVISOR_DIRECTORY", "/")
         if not os.path.isdir(folder):
-            return f"the folder {folder} is not there"
+            return f"the folder {folder} is not there", ""
         program = self._command[0]
         if "/" not in program or (os.access(program, os.X_OK) and os.path.isfile(program)):
-            return ""
-        return f"{program} {'is no program' if os.path.exists(program) else 'does not exist'}"
+            return _CLEAR
+        if not os.path.exists(program):
+            return f"{program} does not exist", ""
+        return f"{program} is no program", "permission_denied"
 
     def _record_start(self, failures: int) -> None:
         try:
-            starts.save(self._state, starts.Start(self._boot_id, os.getpid(), _uptime(), failures))
+            start = starts.Start(self._boot_id, os.getpid(), starts.uptime(), failures, self._lives + 1)
+            starts.save(self._state, start)
         except OSError as error:
             self.gate.say(f"{starts.path(self._state)} can't be written: {error.strerror}")
 
@@ -159,6 +199,7 @@ class Launch:
         """Become ComfyUI; return only if that fails, with the reason."""
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)  # Python ignores them, and what is ignored stays so
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # a stop that came since the last wait ends us here
         try:
             os.chdir(self._environment.get("COMFY_SUPERVISOR_DIRECTORY", "."))
             os.execvpe(self._command[0], self._command, self._environment)  # noqa: S606  no shell is meant
@@ -172,9 +213,10 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(_USAGE)
         return 2
     launch = Launch(arguments[2:], os.environ)
+    if launch.is_unwanted():
+        launch.end_leftovers()
+        return 0
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _stop)
         launch.become()
     except StoppedError:
         launch.give_way()
@@ -189,31 +231,11 @@ def _makes_sense(arguments: list[str], environment: Mapping[str, str]) -> bool:
     return bool(folders) and len(arguments) > 2 and arguments[:2] == [instance, "--"]  # noqa: PLR2004
 
 
-def _stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-    for again in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(again, signal.SIG_IGN)
-    raise StoppedError
-
-
 def _program(environment: Mapping[str, str]) -> str:
     """Return the instance's name for supervisorctl: ``comfyui`` or ``comfyui:gpu1``."""
     name = environment.get("SUPERVISOR_PROCESS_NAME", "")
     group = environment.get("SUPERVISOR_GROUP_NAME", name)
     return name if group == name else f"{group}:{name}"
-
-
-def _uptime() -> float:
-    """Return the seconds since the machine booted."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _boot_id() -> str:
-    """Return the kernel's name for this boot, empty if it has none."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
@@ -17,6 +18,14 @@ _POLL = 0.3
 _SLOW_POLL = 2.0
 """Seconds between two looks at a trouble outside, such as a taken port."""
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
+"""By which supervisord, for somebody, ends the launcher. They are blocked, and heard at each pause and before the exec:
+a handler's exception might come at any line."""
+
+
+class StoppedError(Exception):
+    """Somebody stops the launcher while it waits."""
+
 
 class OrphanedError(Exception):
     """Whoever started the launcher is gone; its successor starts another one."""
@@ -28,10 +37,10 @@ class Gate:
     def __init__(self, run: str, program: str, supervised: bool) -> None:
         """Keep the instance's run folder and its name for supervisorctl.
 
+        A wait ends with StoppedError when somebody stops the launcher; STOPS stay blocked after it.
         With ``supervised`` a wait ends with OrphanedError when the parent process dies: a launcher that
         outlives its supervisord would one day start a second ComfyUI.
         """
-        self.has_waited = False
         self._run = run
         self._program = program
         self._can_write = True
@@ -63,20 +72,21 @@ class Gate:
             self._sit_out(hold, stored=True)
         return held
 
-    def back_off(self, reason: str, text: str, seconds: float) -> bool:
+    def back_off(self, reason: str, text: str, seconds: float, cause: str = "") -> bool:
         """Put a hold up for some seconds and wait; return False if somebody lifted it before its time."""
         now = time.time()
-        hold = holds.Hold(reason, text, now, now + seconds, by=holds.LAUNCHER)
+        hold = holds.Hold(reason, text, now, now + seconds, holds.LAUNCHER, cause)
         return self._sit_out(hold, stored=self._put_up(hold))
 
-    def wait_while(self, trouble: Callable[[], str], reason: str) -> None:
-        """Wait, with a hold put up, while ``trouble`` has something to say."""
+    def wait_while(self, trouble: Callable[[], tuple[str, str]], reason: str) -> None:
+        """Wait, with a hold put up, while ``trouble`` has something to say: a text, and the cause's id, if any."""
         hold = holds.Hold(reason, "", 0.0)
-        while text := trouble():
-            self.has_waited = True
+        while (found := trouble())[0]:
+            text, cause = found
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
             news = text != hold.text
             if news:
-                hold = holds.Hold(reason, text, time.time(), by=holds.LAUNCHER)
+                hold = holds.Hold(reason, text, time.time(), by=holds.LAUNCHER, cause=cause)
                 self.drop_own()
             if self._read() is None:
                 self._put_up(hold)
@@ -89,7 +99,7 @@ class Gate:
 
     def _sit_out(self, hold: holds.Hold, stored: bool) -> bool:
         """Wait until a hold is over, or another one takes its place; return False if somebody lifted it before."""
-        self.has_waited = True
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         began = time.monotonic()
         self.say(f"waiting ({hold.reason}): {hold.text}; to start it now: comfy-supervisor start {self._program}")
         while not hold.is_over(time.time(), time.monotonic() - began):
@@ -107,7 +117,8 @@ class Gate:
     def _pause(self, seconds: float) -> None:
         if self._parent and os.getppid() != self._parent:
             raise OrphanedError
-        time.sleep(seconds)
+        if signal.sigtimedwait(STOPS, seconds):
+            raise StoppedError
 
     def _read(self) -> holds.Hold | None:
         """Return the hold on disk; one that makes no sense is set aside and said."""

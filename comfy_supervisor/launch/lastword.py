@@ -1,26 +1,20 @@
-"""What supervisord said of a process's end: it forgets the exit status at the respawn, but its log doesn't.
+"""The last words of an earlier life: what supervisord said of its end, and what it said itself.
 
-The lines are those of ``Subprocess.spawn`` and ``Subprocess.finish`` in supervisor/process.py, the same in
-4.2.5, 4.3.0 and 4.4. ``exited`` is a death of its own, ``stopped`` one that somebody asked supervisord for.
+supervisord forgets the exit status at the respawn, but its log doesn't. The lines are those of ``Subprocess.spawn``
+and ``Subprocess.finish`` in supervisor/process.py, the same in 4.2.5, 4.3.0 and 4.4. ``exited`` is a death of its
+own, ``stopped`` one that somebody asked supervisord for.
 """
 
 from __future__ import annotations
 
-import time
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import socket
+from . import supervisord
 
 _TAIL = 16384
-"""Bytes of supervisord's log to look at."""
-
-_BODY = (
-    '<?xml version="1.0"?><methodCall><methodName>supervisor.readLog</methodName><params>'
-    f"<param><value><int>-{_TAIL}</int></value></param><param><value><int>0</int></value></param>"
-    "</params></methodCall>"
-)
-_REQUEST = (f"POST /RPC2 HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: {len(_BODY)}\r\n\r\n{_BODY}").encode()
+"""Bytes of a log to look at."""
+_LONGEST = 200
+"""Characters of a line that are quoted."""
+_OURS = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d comfy-supervisor: "
+"""How the launcher's own lines begin (see Gate.say)."""
 
 
 def ending(url: str, process: str, pid: int, timeout: float = 2.0) -> str:
@@ -30,51 +24,68 @@ def ending(url: str, process: str, pid: int, timeout: float = 2.0) -> str:
     asked for it, ``stopped: exit status 0``. ``url`` is SUPERVISOR_SERVER_URL, ``process`` the name without
     its group, ``pid`` that of the life in question; at most ``timeout`` seconds are spent.
     """
-    try:
-        log = _tail_of_log(url, time.monotonic() + timeout)
-    except (OSError, ValueError):
-        return ""
-    return find(log, process, pid)
+    return find(_log(url, "supervisor.readLog", "", timeout), process, pid)
 
 
 def find(log: str, process: str, pid: int) -> str:
-    """Return the last end of a process that a piece of supervisord's log tells of, after the start of ``pid``.
+    """Return the end of the life with this ``pid`` that a piece of supervisord's log tells of.
 
-    Where that start is further back than the piece goes, the whole piece counts.
+    A stop by somebody since then counts for more: it may have met the launcher that waited after that life.
+    Where the life's start is further back than the piece goes, the last end in it counts.
     """
     import re  # noqa: PLC0415
 
-    since = log.rpartition(f"spawned: '{process}' with pid {pid}\n")[2]
-    ends = re.findall(rf"(?m)^\S+ \S+ [A-Z]+ ((?:exited|stopped): ){re.escape(process)} \((.*)\)$", since)
-    return "".join(ends[-1]) if ends else ""
+    _, start, since = log.rpartition(f"spawned: '{process}' with pid {pid}\n")
+    found = re.findall(rf"(?m)^\S+ \S+ [A-Z]+ ((?:exited|stopped): ){re.escape(process)} \((.*)\)$", since)
+    ends = ["".join(parts) for parts in found]
+    stops = [end for end in ends if end.startswith("stopped: ")]
+    return "".join((stops or ends)[:1] if start else ends[-1:])
 
 
-def _tail_of_log(url: str, deadline: float) -> str:
-    """Ask supervisord; by hand, since xmlrpc.client alone would take longer to import than the answer takes."""
-    answer = b""
-    with _connection(url, deadline - time.monotonic()) as connection:
-        connection.sendall(_REQUEST)
-        while len(answer) < 8 * _TAIL:
-            connection.settimeout(max(deadline - time.monotonic(), 0.001))
-            chunk = connection.recv(_TAIL)
-            if not chunk:
-                break
-            answer += chunk
-    text = answer.decode("utf-8", "replace")
+def said(url: str, program: str, timeout: float = 2.0) -> str:
+    """Return the line in which a process told why it ended, as far as its log shows; empty if it can't be told.
+
+    ``program`` is its name for supervisorctl; at most ``timeout`` seconds are spent.
+    """
+    return telling(_log(url, "supervisor.readProcessStdoutLog", program, timeout))
+
+
+def telling(log: str) -> str:
+    """Return the most telling line at the end of ComfyUI's log: a fatal error of Python's, else the last line.
+
+    Of a traceback that is the exception. Lines above the launcher's own belong to an earlier life, and indented
+    ones to the line above them.
+    """
+    import re  # noqa: PLC0415
+
+    latest = re.split(f"(?m)^{_OURS}.*$", log)[-1]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", latest)
+    lines = [line for line in plain.splitlines() if line.strip() and not line[0].isspace()]
+    fatal = [line for line in lines if line.startswith("Fatal Python error: ")]
+    line = (fatal or lines or [""])[-1]
+    return cut(line, _LONGEST)
+
+
+def printable(text: str) -> str:
+    """Return a text in one line, without what a terminal obeys: much of what we tell was said by others."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+def cut(text: str, longest: int) -> str:
+    """Return a text in one line without what a terminal obeys, of so many characters at most."""
+    shown = printable(text)
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+def without_next(log: str) -> str:
+    """Return a piece of ComfyUI's log without what the next life's launcher has said at its end already."""
+    import re  # noqa: PLC0415
+
+    return re.sub(rf"(?m)(?:^{_OURS}.*\n?)+\Z", "", log)
+
+
+def _log(url: str, method: str, program: str, timeout: float) -> str:
+    """Return the end of a log, empty if supervisord doesn't give it."""
+    answer = supervisord.ask(url, method, *([program] if program else []), -_TAIL, 0, timeout=timeout)
+    text = "" if "<fault>" in answer else answer.partition("<string>")[2].rpartition("</string>")[0]
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-
-
-def _connection(url: str, timeout: float) -> socket.socket:
-    import socket  # noqa: PLC0415
-
-    if url.startswith("unix://"):
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(timeout)
-        try:
-            connection.connect(url[len("unix://") :])
-        except OSError:
-            connection.close()
-            raise
-        return connection
-    host, _, port = url.partition("://")[2].rstrip("/").rpartition(":")
-    return socket.create_connection((host.strip("[]"), int(port)), timeout)

@@ -31,9 +31,10 @@ class Orphan:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs; a zombie doesn't."""
+        """Whether it still runs; a zombie doesn't, unless it has threads left, which hold its port and its files."""
         stat = _stat(self.pid)
-        return bool(stat) and stat[_BORN] == self.born and stat[_STATE] not in "ZX"
+        ended = bool(stat) and stat[_STATE] in "ZX" and int(stat[_THREADS]) <= 1
+        return bool(stat) and stat[_BORN] == self.born and not ended
 
     def __str__(self) -> str:
         """Return ``python (pid 123)``."""
@@ -80,6 +81,12 @@ def elsewhere(environment: Mapping[str, str]) -> str:
     return ""
 
 
+def end_left(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """End what an earlier life of an instance left; what another supervisord runs is none of it."""
+    if not elsewhere(environment):
+        end(find(environment), say)
+
+
 def end(orphans: Iterable[Orphan], say: Callable[[str], None], patience: float = 5.0) -> list[Orphan]:
     """End processes, with SIGTERM and after ``patience`` seconds with SIGKILL; return those that survive.
 
@@ -108,8 +115,8 @@ def _outlive(orphans: list[Orphan], wait: float) -> list[Orphan]:
     return alive
 
 
-_STATE, _PARENT, _BORN = 0, 1, 19
-"""Places in /proc/PID/stat, counted from behind the name (proc(5): fields 3, 4 and 22)."""
+_STATE, _PARENT, _THREADS, _BORN = 0, 1, 17, 19
+"""Places in /proc/PID/stat, counted from behind the name (proc(5): fields 3, 4, 20 and 22)."""
 
 
 def _stat(pid: int) -> list[str]:

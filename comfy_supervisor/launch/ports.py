@@ -9,6 +9,7 @@ import sys
 
 _LISTEN = "0A"
 """TCP_LISTEN, as /proc/net/tcp writes it."""
+_FREE = ("", "")
 
 
 def addresses(text: str) -> list[tuple[str, int]]:
@@ -24,6 +25,11 @@ def addresses(text: str) -> list[tuple[str, int]]:
 
 def trouble(host: str, port: int) -> str:
     """Return why nobody can listen there now, with the name of who holds the port; empty if it is free."""
+    return explained(host, port)[0]
+
+
+def explained(host: str, port: int) -> tuple[str, str]:
+    """Return the same, and the cause's id, empty if it has none."""
     try:
         # As bytes: for a text Python would load its tables of international domain names first.
         found = socket.getaddrinfo(
@@ -33,14 +39,15 @@ def trouble(host: str, port: int) -> str:
             flags=socket.AI_PASSIVE,
         )
     except (OSError, UnicodeError) as error:
-        return f"the address {host} can't be resolved: {getattr(error, 'strerror', None) or error}"
+        return f"the address {host} can't be resolved: {getattr(error, 'strerror', None) or error}", ""
     for family, _, _, _, address in found:
         code = _bind(family, address)
         if code == errno.EADDRINUSE:
-            return f"port {port} is held by {holder(str(address[0]), port)}"
+            return f"port {port} is held by {holder(str(address[0]), port)}", "port_in_use"
         if code:
-            return f"nobody can listen on {host} port {port}: {os.strerror(code)}"
-    return ""
+            cause = "permission_denied" if code == errno.EACCES else ""
+            return f"nobody can listen on {host} port {port}: {os.strerror(code)}", cause
+    return _FREE
 
 
 def _bind(family: int, address: tuple[object, ...]) -> int:
@@ -122,9 +129,17 @@ def _owner(inode: int) -> int:
 def _has_open(pid: int, link: str) -> bool:
     folder = f"/proc/{pid}/fd"
     try:
-        return any(os.readlink(f"{folder}/{descriptor}") == link for descriptor in os.listdir(folder))
+        return any(_target(f"{folder}/{descriptor}") == link for descriptor in os.listdir(folder))
     except OSError:
         return False
+
+
+def _target(link: str) -> str:
+    """Return what a link points to; empty if it is gone: a process at work closes descriptors while they are read."""
+    try:
+        return os.readlink(link)
+    except OSError:
+        return ""
 
 
 def _name(pid: int) -> str:

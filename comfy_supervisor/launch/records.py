@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
+import errno
 import os
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 _MOST_BYTES = 65536
 """No record of ours comes near this; a longer file is something else."""
@@ -18,7 +25,7 @@ def read(path: str) -> dict[str, object] | None:
     Raises MalformedError for everything else that may be found there.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=open_plain) as file:
             content = file.read(_MOST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -27,6 +34,24 @@ def read(path: str) -> dict[str, object] | None:
     if len(content) > _MOST_BYTES:
         raise MalformedError(f"{path}: longer than {_MOST_BYTES} bytes")
     return _decoded(path, content)
+
+
+def open_plain(path: str, flags: int) -> int:
+    """Open a plain file: whoever owns the folder may have put a link in its place, or a pipe that nobody writes to.
+
+    An opener for ``open``; raises OSError.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "not a plain file", path)
+
+
+def tail(stream: BinaryIO, most: int) -> bytes:
+    """Return the last bytes of an open file, so many at most; raises OSError."""
+    stream.seek(max(0, stream.seek(0, os.SEEK_END) - most))
+    return stream.read(most)
 
 
 def _decoded(path: str, content: bytes) -> dict[str, object]:
@@ -51,8 +76,8 @@ def write(path: str, record: dict[str, object], replace: bool = True) -> None:
     """
     import json  # noqa: PLC0415
 
-    temporary = f"{path}.{os.getpid()}.tmp"
-    remove(temporary)  # of a process that died here with the same pid
+    temporary = f"{path}.{os.getpid()}.{_thread.get_native_id()}.tmp"
+    remove(temporary)  # of a thread that died here with the same number
     try:
         # O_EXCL follows no link: root may write into a folder that ComfyUI's user owns.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import time
+
 from . import records
 
 
 class Start:
     """One start of ComfyUI."""
 
-    def __init__(self, boot_id: str, pid: int, at: float, failures: int) -> None:
+    def __init__(self, boot_id: str, pid: int, at: float, failures: int, lives: int = 0) -> None:
         """Keep what the next start needs to know.
 
         ``boot_id`` is the kernel's, ``at`` CLOCK_BOOTTIME (seconds; it neither jumps nor pauses in a suspend),
-        ``failures`` the number of short lives in a row that went before.
+        ``failures`` the number of short lives in a row that went before, ``lives`` how many times it was started
+        since the record began, this one included; 0: not counted.
         """
         self.boot_id = boot_id
         self.pid = pid
         self.at = at
         self.failures = failures
+        self.lives = lives
 
 
 class Backoff:
@@ -67,6 +71,20 @@ def failures(last: Start, lived: float, ending: str, numbers: Backoff) -> int:
     return last.failures if clean and lived >= numbers.first else last.failures + 1
 
 
+def uptime() -> float:
+    """Return the seconds since the machine booted: CLOCK_BOOTTIME."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    """Return the kernel's name for this boot, empty if it has none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 def path(state: str) -> str:
     """Return where the record of the instance with this state folder lies."""
     return f"{state}/starts.json"
@@ -82,11 +100,12 @@ def load(state: str, boot_id: str, now: float) -> Start | None:
         return None
     try:
         at, pid, count = (records.number(record.get(key)) for key in ("at", "pid", "failures"))
+        lives = records.number(record.get("lives", 0))
     except ValueError as error:
         raise records.MalformedError(f"{path(state)}: {error}") from error
-    if not 0 <= at <= now or count < 0:
+    if not 0 <= at <= now or min(count, lives) < 0:
         raise records.MalformedError(f"{path(state)}: a start in the future, or a negative count")
-    return Start(boot_id, int(pid), at, int(min(count, 1000)))
+    return Start(boot_id, int(pid), at, int(min(count, 1000)), int(lives))
 
 
 def save(state: str, start: Start) -> None:

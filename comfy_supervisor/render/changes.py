@@ -68,22 +68,43 @@ def _reasons(old: Mapping[str, str] | None, new: Mapping[str, str] | None) -> tu
 
 
 def _reason(option: str, old: str | None, new: str | None) -> str:
+    if option == "environment":
+        return _short(f"{option}: {', '.join(_variables(old or '', new or ''))}")
     if old is None or new is None:
         return f"{option} {'is gone' if new is None else f'= {_short(new)}'}"
-    if option in ("command", "environment"):
-        before, after = _pieces(option, old), _pieces(option, new)
+    if option == "command":
+        before, after = _pieces(old), _pieces(new)
         gone = [f"without {piece}" for piece in before if piece not in after]
         come = [f"with {piece}" for piece in after if piece not in before]
         return _short(f"{option}: {', '.join(gone + come)}")
     return f"{option}: {_short(old)} → {_short(new)}"
 
 
-def _pieces(option: str, text: str) -> list[str]:
-    """Return a command's options with their values, or an environment's variables."""
-    if option == "environment":
-        return [f'{piece}"' for piece in text.removesuffix('"').split('",')]
+def _variables(old: str, new: str) -> Iterator[str]:
+    """Yield what differs between two environments, by name: the values may be secret."""
+    before, after = (dict(map(_variable, text.removesuffix('"').split('",'))) for text in (old, new))
+    for name in filter(None, dict.fromkeys([*before, *after])):
+        if name not in after:
+            yield f"without {name}"
+        elif name not in before:
+            yield f"with {name}"
+        elif before[name] != after[name]:
+            yield f"another {name}"
+
+
+def _variable(piece: str) -> tuple[str, str]:
+    name, _, value = piece.partition('="')
+    return name, value
+
+
+def _pieces(text: str) -> list[str]:
+    """Return a command's options with their values."""
+    try:
+        words = shlex.split(text)
+    except ValueError:  # somebody has changed the file by hand
+        words = text.split()
     pieces: list[str] = []
-    for word in shlex.split(text):
+    for word in words:
         if word.startswith("--") or not pieces or not pieces[-1].startswith("--"):
             pieces.append(word)
         else:

@@ -51,7 +51,7 @@ def _mapped(configuration: Configuration, scratch: Path) -> Configuration:
     """Return the same configuration for a scratch folder, with the folders that its reader wants to see."""
 
     def below(path: Path) -> Path:
-        return scratch / path.relative_to("/")
+        return scratch / path.relative_to(path.anchor)  # which may be //, too
 
     me = _my_account()
     paths = Paths(
@@ -130,6 +130,8 @@ def _difference(name: str, meant: Meaning | Service | None, found: Meaning | Ser
     if meant is None or found is None:
         return f"supervisord would {'miss' if found is None else 'find one more'} program {name!r} in the configuration"
     wrong = next(key for key in vars(meant) if vars(meant)[key] != vars(found).get(key))
+    if wrong == "environment":  # whose values may be secret
+        return f"supervisord would read other values in the environment of {name}; look at comfyui.environment"
     return (
         f"supervisord would read {wrong} of {name or 'the service'} as {vars(found).get(wrong)!r} "
         f"instead of {vars(meant)[wrong]!r}; choose another value"

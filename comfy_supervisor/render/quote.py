@@ -34,7 +34,7 @@ def command(argv: Sequence[str], key: str) -> str:
 
 
 def environment(variables: Mapping[str, str], key: Callable[[str], str]) -> str:
-    """Return variables as supervisord's ``environment``; raises UserError as ``value`` does.
+    """Return variables as supervisord's ``environment``; raises UserError as ``value`` does, but shows no value.
 
     ``key``: from a variable's name, the setting to blame.
     """
@@ -54,25 +54,41 @@ def _argument(text: str, key: str) -> str:
 
 
 def _variable(text: str, key: str) -> str:
+    why = _why_no_variable(text) or _why_not(text)
+    if why:
+        raise UserError(f"{key}: its value, which isn't shown, {why}; choose another")
+    return _doubled(text)
+
+
+def _why_no_variable(text: str) -> str:
+    """Return why no environment can hold a value; empty: one can, as far as its quotes go."""
     if '"' in text:
-        raise _refusal(key, text, 'has a ", which supervisord has no way to write in an environment')
+        return 'has a ", which supervisord has no way to write in an environment'
     if text[:1] == "'" or text[-1:] == "'":
-        raise _refusal(key, text, "begins or ends with a ', which supervisord before 4.4 cuts off")
+        return "begins or ends with a ', which supervisord before 4.4 cuts off"
     if "\\\\" in text or text.endswith("\\"):
-        raise _refusal(
-            key, text, r"has a \ before another or at its end, which supervisord's versions read differently"
-        )
-    return _expressed(text, key)
+        return r"has a \ before another or at its end, which supervisord's versions read differently"
+    return ""
 
 
 def _expressed(text: str, key: str, expansions: int = 1) -> str:
-    """Return text that comes through supervisord's reader unchanged; the one gate for every value."""
+    """Return text that comes through supervisord's reader unchanged; the gate for every value."""
+    why = _why_not(text)
+    if why:
+        raise _refusal(key, text, why)
+    return _doubled(text, expansions)
+
+
+def _why_not(text: str) -> str:
+    """Return why supervisord's format has no way to say a text; empty: it has."""
     if not text.isprintable():
-        raise _refusal(key, text, "has a control character, a line break or white space other than a blank")
+        return "has a control character, a line break or white space other than a blank"
     if COMMENT.search(text):
-        raise _refusal(key, text, "has white space before ; or #, which begins a comment")
-    if HERE in text:
-        raise _refusal(key, text, f"has {HERE}, which supervisord replaces")
+        return "has white space before ; or #, which begins a comment"
+    return f"has {HERE}, which supervisord replaces" if HERE in text else ""
+
+
+def _doubled(text: str, expansions: int = 1) -> str:
     return text.replace("%", "%" * 2**expansions)
 
 

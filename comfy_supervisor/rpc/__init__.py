@@ -5,6 +5,18 @@ Facts of supervisord's behaviour are from supervisor/rpcinterface.py and process
 """
 
 from .client import Supervisor
-from .values import FAULTS, UP, Answer, Changes, Failure, Fault, Process, T, Unreachable
+from .values import FAULTS, UP, Answer, Changes, Failure, Fault, Process, T, Unreachable, program_name
 
-__all__ = ["FAULTS", "UP", "Answer", "Changes", "Failure", "Fault", "Process", "Supervisor", "T", "Unreachable"]
+__all__ = [
+    "FAULTS",
+    "UP",
+    "Answer",
+    "Changes",
+    "Failure",
+    "Fault",
+    "Process",
+    "Supervisor",
+    "T",
+    "Unreachable",
+    "program_name",
+]

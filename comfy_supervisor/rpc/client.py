@@ -75,6 +75,10 @@ class Supervisor:
             return processes
         return self._stop_all([each.program for each in processes if each.group == group], True, patience)
 
+    def signal(self, program: str, name: str) -> Answer[bool]:
+        """Send a signal, ``INT`` or ``KILL``, to a program's process; False if it doesn't run."""
+        return self._unless("NOT_RUNNING", "signalProcess", program, name)
+
     def reload_config(self) -> Answer[Changes]:
         """Read the configuration anew, changing nothing yet; a broken one is the fault CANT_REREAD."""
         return self._call(lambda answer: Changes(*map(tuple, answer[0])), "reloadConfig")
@@ -86,10 +90,6 @@ class Supervisor:
     def remove_group(self, group: str) -> Answer[bool]:
         """Forget a stopped group; False if it wasn't there. The fault STILL_RUNNING, if it isn't stopped."""
         return self._unless("BAD_NAME", "removeProcessGroup", group)
-
-    def read_log(self, last: int = 16384) -> Answer[str]:
-        """Return the last bytes of supervisord's own log; the fault NO_FILE, if it keeps none."""
-        return self._call(str, "readLog", -last, 0)
 
     def shutdown(self) -> Answer[bool]:
         """Have supervisord stop everything and end; False if it was at it already."""

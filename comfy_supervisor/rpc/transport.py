@@ -12,8 +12,6 @@ from ..errors import UserError
 MOST_BYTES = 8 * 1024 * 1024
 """More than supervisord has to say of a thousand programs."""
 
-_NOT_XML = bytes(set(range(32)) - set(b"\t\n\r"))
-
 
 class Transport:
     """The way to a supervisord: a unix socket, or a host and port."""
@@ -41,8 +39,7 @@ class Transport:
         status, _, rest = answer.partition(b"\r\n")
         if b" 200 " not in status:
             raise OSError(status.decode("ascii", "replace") or "the connection was closed")
-        # supervisord passes control characters of its log on, which XML does not allow.
-        return rest.partition(b"\r\n\r\n")[2].translate(None, _NOT_XML)
+        return rest.partition(b"\r\n\r\n")[2]
 
     def _connect(self) -> socket.socket:
         if not isinstance(self._address, str):

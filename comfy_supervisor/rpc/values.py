@@ -56,6 +56,11 @@ class Unreachable:
         return self.text
 
 
+def program_name(group: str, process: str) -> str:
+    """Return a process's name for supervisorctl: that of a group of one is the group's."""
+    return process if group == process else f"{group}:{process}"
+
+
 @dataclass(frozen=True)
 class Process:
     """One program, as supervisord sees it."""
@@ -70,8 +75,6 @@ class Process:
     """When it was started last, seconds since the epoch; 0: never."""
     stop: int
     now: int
-    exitstatus: int
-    """Of the last end, until it is started again; -1: a signal."""
     spawnerr: str
     stdout_logfile: str
     stderr_logfile: str
@@ -79,7 +82,7 @@ class Process:
     @property
     def program(self) -> str:
         """Its name for supervisorctl: ``comfyui`` or ``comfyui:gpu1``."""
-        return self.name if self.group == self.name else f"{self.group}:{self.name}"
+        return program_name(self.group, self.name)
 
 
 @dataclass(frozen=True)

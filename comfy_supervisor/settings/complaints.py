@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 LONGEST_VALUE = 80
+SECRETIVE = "notify"
+"""The table whose values may be secret …"""
+_HARMLESS = ("on", "collect", "max_age", "keep")
+"""… but for these."""
+_VARIABLES = ("comfyui", "environment")
+"""The table whose texts may be secret; what is no text is wrong, and shown."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,12 @@ class Complaint:
     text: str
 
     def line(self, file: Path | None, variables: Mapping[tuple[str, ...], str]) -> str:
-        """Return it as one line: where it was set, the key, the value, what is expected."""
+        """Return it as one line that any terminal can show: where it was set, the key, the value, what is expected."""
         origin = next((variables[path] for path in _prefixes(self.path) if path in variables), "")
         where = f"environment variable {origin}" if origin else str(file or "settings")
+        value = hidden(self.value) if self.path[:2] == _VARIABLES else self.value
         key = ".".join(word if word.isprintable() else json.dumps(word) for word in self.path)
-        return f"{where}: {key} = {_shown(self.value)}: {self.text}"
+        return _printable(f"{where}: {key} = {_shown(self.path, value)}: {self.text}")
 
 
 def complaints(model: type[Section], data: Mapping[str, Any], error: ValidationError) -> list[Complaint]:
@@ -55,10 +62,10 @@ def expected(known: FieldInfo) -> str:
 def _complaint(model: type[Section], data: Mapping[str, Any], detail: ErrorDetails) -> Complaint:
     location = tuple(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return Complaint(location, detail["input"], _unknown(model, location))
+        return Complaint(location, hidden(detail["input"]), _unknown(model, location))
     path, known = _field(model, location)
     if known is None:
-        return Complaint(path, detail["input"], "expected a table")
+        return Complaint(path, hidden(detail["input"]), "expected a table")
     expectation = _expectation(known)
     if not expectation.entry or location == path:
         return Complaint(path, detail["input"], f"expected {expectation.text}")
@@ -109,6 +116,26 @@ def _prefixes(path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield path[:length]
 
 
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+def _printable(text: str) -> str:
+    """Return a text whose control characters are written out: no terminal obeys what a value says."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def hidden(value: Any) -> Any:
+    """Return a value with its texts hidden: a secret may stand where nobody expects one."""
+    if isinstance(value, str):
+        return "…"
+    if isinstance(value, Mapping):
+        return {name: hidden(each) for name, each in value.items()}
+    return [hidden(each) for each in value] if isinstance(value, list) else value
+
+
+def _shown(path: tuple[str, ...], value: Any) -> str:
+    """Return a value as it is shown: not at all where it may be secret, also under a misspelt name."""
+    if path[0] == SECRETIVE and path[1:2] not in {(name,) for name in _HARMLESS}:
+        return "…"
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:  # a number that came in hexadecimal, with more digits than Python writes out
+        return "…"
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"

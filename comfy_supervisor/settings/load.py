@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_origin
 from pydantic import ValidationError
 
 from ..errors import UserError
-from .complaints import Complaint, complaints
+from .complaints import Complaint, complaints, hidden
 from .schema import Section, Settings, as_table, contradictions
 
 if sys.version_info >= (3, 11):
@@ -98,15 +98,25 @@ def salvage(file: Path | None, environ: Mapping[str, str]) -> tuple[Loaded, tupl
 
     Raises UserError if the file can't be read at all.
     """
+    try:
+        return _salvage(file, environ)
+    except RecursionError:
+        raise UserError(f"{file or 'environment'}: tables or lists within each other are too many") from None
+
+
+def _salvage(file: Path | None, environ: Mapping[str, str]) -> tuple[Loaded, tuple[str, ...]]:
     data = _read(file) if file else {}
     variables: dict[KeyPath, str] = {}
     found: list[Complaint] = []
     for variable, path, text in _overrides(environ):
         variables[path] = variable
+        if not _is_utf8(variable):
+            found.append(Complaint(path, hidden(text), "a name that is not UTF-8"))
+            continue
         try:
             _set(data, path, _value(text))
         except TypeError:
-            found.append(Complaint(path, text, "a plain value where a table belongs, or the reverse"))
+            found.append(Complaint(path, hidden(text), "a plain value where a table belongs, or the reverse"))
     settings, problems = _validate(data)
     lines = (complaint.line(file, variables) for complaint in found + problems)
     return Loaded(settings, file, variables), tuple(lines)
@@ -119,7 +129,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: can't be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also of a number with thousands of digits
         raise UserError(f"{file}: not valid TOML: {error}") from error
     return data
 
@@ -167,10 +177,20 @@ def _value(text: str) -> Any:
     """Read lists and tables as JSON; leave everything else to the setting's own type."""
     if text[:1] in ("[", "{"):
         try:
-            return json.loads(text)
+            value = json.loads(text)
         except ValueError:
             return text
+        return value if _is_utf8(json.dumps(value, ensure_ascii=False)) else text
     return text
+
+
+def _is_utf8(text: str) -> bool:
+    """Tell whether a text has no half characters: an environment may, and so may JSON."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _set(data: dict[str, Any], path: KeyPath, value: Any) -> None:

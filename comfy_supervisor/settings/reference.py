@@ -33,9 +33,15 @@ def example(found: Mapping[str, Any] | None = None) -> str:
             key = ".".join(path)
             value = found.get(key, known.default)
             mark = "" if key in found else "# "
-            lines.append(f"# {known.description}\n{mark}{path[-1]} = {_toml(value)}")
+            lines.append(f"# {known.description}{_unit(known)}\n{mark}{path[-1]} = {_toml(value)}")
         lines.append("")
     return "\n".join(lines)
+
+
+def _unit(known: FieldInfo) -> str:
+    """Return what a number counts, and its bounds; the values of all else explain themselves."""
+    number = isinstance(known.default, int | float) and not isinstance(known.default, bool)
+    return f" ({expected(known)})" if number else ""
 
 
 def table() -> str:
@@ -51,5 +57,7 @@ def _row(path: tuple[str, ...], known: FieldInfo) -> str:
 
 def _toml(value: Any) -> str:
     if isinstance(value, ByteSize):
-        return json.dumps(value.human_readable().replace(".0", ""))
+        return json.dumps(value.human_readable().replace(".0", "")) if value else "0"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return json.dumps(value, ensure_ascii=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,16 @@ class Folders:
 
 
 @dataclass(frozen=True)
+class Extensions:
+    """Which packages of custom nodes are loaded."""
+
+    files: tuple[str, ...] = ()
+    """Those of ``--extra-model-paths-config``, which name the folders."""
+    only: tuple[str, ...] | None = None
+    """Names of packages and files, as they are in their folders; None: all."""
+
+
+@dataclass(frozen=True)
 class Configuration:
     """What the server needs to know of its command line and environment."""
 
@@ -40,7 +51,10 @@ class Configuration:
     cors_origin: str
     """Empty: requests of foreign pages are refused."""
     max_upload_mib: float
+    tls: tuple[str, str] | None
+    """The certificate's file and its key's; None: plain HTTP."""
     argv: tuple[str, ...]
+    extensions: Extensions
 
 
 def configuration(
@@ -56,7 +70,18 @@ def configuration(
         quiet=args.dont_print_server,
         cors_origin=args.enable_cors_header,
         max_upload_mib=args.max_upload_size,
+        tls=(args.tls_certfile, args.tls_keyfile) if args.tls_certfile and args.tls_keyfile else None,
         argv=argv,
+        extensions=_extensions(args),
+    )
+
+
+def _extensions(args: argparse.Namespace) -> Extensions:
+    """Return what is said of them: without ``--whitelist-custom-nodes``, ``--disable-all-custom-nodes`` means all."""
+    given = vars(args)  # an option that the release does not have is missing
+    files = tuple(itertools.chain.from_iterable(given["extra_model_paths_config"] or ()))
+    return Extensions(
+        files, tuple(given.get("whitelist_custom_nodes") or ()) if given["disable_all_custom_nodes"] else None
     )
 
 

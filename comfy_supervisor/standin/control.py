@@ -39,16 +39,11 @@ class Control:
         """Whether the pretended CUDA context is broken for good."""
         return self._faults.poisoned
 
-    def interrupt(self) -> None:
-        """Ask for the running job's end; forgotten when the next one begins."""
+    def interrupt(self, wanted: bool = True) -> None:
+        """Ask for the running job's end, or take that back; forgotten when the next one begins."""
         with self._changed:
-            self._interrupted = True
+            self._interrupted = wanted
             self._changed.notify_all()
-
-    def begin(self) -> None:
-        """Forget an interrupt that came too late for the job before."""
-        with self._changed:
-            self._interrupted = False
 
     def order(self, *, stalled: bool = False, deaf: bool = False, worker_dies: bool = False) -> None:
         """Put a fault on the running job, or on the next."""

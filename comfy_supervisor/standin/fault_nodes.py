@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from comfy_supervisor.standin.node_types import NodeType, Result, Run
 
 _CATEGORY = "stand-in"
+_PIECE = 64 * 1024
+"""Bytes that are read at once, at most."""
 
 
 class AcceleratorError(RuntimeError):
@@ -30,6 +35,8 @@ _POISONED = (
     " so the stacktrace below might be incorrect.\n"
     "For debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
 )
+_INVALID = "CUDA error: invalid argument\n"
+"""An error of one call only: the context lives on."""
 _OUT_OF_MEMORY = (
     "Allocation on device 0 would exceed allowed memory. (out of memory)\n"
     "Currently allocated     : 22.31 GiB\n"
@@ -44,7 +51,7 @@ def poisoned() -> AcceleratorError:
 
 
 def fault_nodes() -> list[NodeType]:
-    """Return StandinSleep, StandinFail and StandinCrash."""
+    """Return StandinSleep, StandinRemote, StandinLoad, StandinFail and StandinCrash."""
     return [
         NodeType(
             "StandinSleep",
@@ -63,6 +70,32 @@ def fault_nodes() -> list[NodeType]:
             is_volatile=True,
             category=_CATEGORY,
             description="Takes `seconds`, in `steps` with progress unless `silent`; burns CPU if `burn`.",
+        ),
+        NodeType(
+            "StandinRemote",
+            "Remote",
+            _wait,
+            {"required": {"seconds": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1e6})}},
+            is_output=True,
+            is_volatile=True,
+            is_remote=True,
+            category=_CATEGORY,
+            description="Takes `seconds` without a word, as a node does that waits for an API elsewhere.",
+        ),
+        NodeType(
+            "StandinLoad",
+            "Load",
+            _load,
+            {
+                "required": {
+                    "seconds": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1e6}),
+                    "mib_per_second": ("FLOAT", {"default": 2.0, "min": 0.1, "max": 1e6}),
+                }
+            },
+            is_output=True,
+            is_volatile=True,
+            category=_CATEGORY,
+            description="Reads a file over and over for `seconds`, as one reads a model from a slow disk.",
         ),
         NodeType(
             "StandinFail",
@@ -110,6 +143,20 @@ def _burn(run: Run, seconds: float) -> None:
         run.control.checkpoint()
 
 
+def _wait(run: Run, inputs: dict[str, Any]) -> Result:
+    run.control.sleep(inputs["seconds"])
+    return Result()
+
+
+def _load(run: Run, inputs: dict[str, Any]) -> Result:
+    end = time.monotonic() + inputs["seconds"]
+    with Path(sys.executable).open("rb", buffering=0) as model:
+        while time.monotonic() < end:
+            size = len(model.read(_PIECE)) or model.seek(0)
+            run.control.sleep(size / (inputs["mib_per_second"] * 1024**2))
+    return Result()
+
+
 def _fail(run: Run, inputs: dict[str, Any]) -> Result:
     raise _FAILURES[inputs["kind"]](run)
 
@@ -123,6 +170,10 @@ def _poison(run: Run) -> Exception:
     return poisoned()
 
 
+def _cuda_error(_run: Run) -> Exception:
+    return AcceleratorError(_INVALID)
+
+
 def _out_of_memory(_run: Run) -> Exception:
     return OutOfMemoryError(_OUT_OF_MEMORY)
 
@@ -130,6 +181,7 @@ def _out_of_memory(_run: Run) -> Exception:
 _FAILURES: Mapping[str, Callable[[Run], Exception]] = {
     "error": _plain_error,
     "cuda_poisoned": _poison,
+    "cuda_error": _cuda_error,
     "cuda_oom": _out_of_memory,
 }
 
@@ -144,7 +196,7 @@ def _abort(_code: int) -> None:
 
 
 def _segfault(_code: int) -> None:
-    os.kill(os.getpid(), signal.SIGSEGV)
+    signal.pthread_kill(threading.get_ident(), signal.SIGSEGV)  # sent to the process, it would let this thread go on
 
 
 CRASHES: Mapping[str, Callable[[int], None]] = {"abort": _abort, "segfault": _segfault, "exit": os._exit}

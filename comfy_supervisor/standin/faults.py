@@ -56,6 +56,11 @@ def hold_answers(standin: Standin, how: str = "wait", seconds: float | None = No
     return None
 
 
+def close_port(standin: Standin) -> Deed:
+    """Stop listening, and close every connection; whatever else goes on."""
+    return partial(asyncio.ensure_future, _close_port(standin))
+
+
 def http_500(standin: Standin, seconds: float | None = None) -> None:
     """Every request is an internal error."""
     _answer_with(answers.http_500(), standin, seconds)
@@ -81,6 +86,29 @@ def redirect(standin: Standin, to: str, seconds: float | None = None) -> None:
     _answer_with(answers.redirect(to), standin, seconds)
 
 
+def lose_answers(standin: Standin, count: int = 1) -> None:
+    """Do what each of the next `count` submissions asks for, and close its connection instead of answering."""
+    left = count
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal left
+        response = await request.match_info.handler(request)
+        if request.method == "POST" and request.path.endswith("/prompt"):
+            left -= 1
+            if left == 0 and standin.answer is answer:
+                standin.answer = None
+            if request.transport is not None:
+                request.transport.close()
+        return response
+
+    standin.answer = answer
+
+
+def pause(standin: Standin) -> None:
+    """The worker takes no further job."""
+    standin.queue.pause(True)
+
+
 def crash(_standin: Standin, how: str = "segfault", code: int = 1) -> Deed:
     """End the process: ``abort``, ``segfault``, or ``exit`` with a code."""
     return partial(CRASHES[how], code)
@@ -104,6 +132,7 @@ def ignore_sigint(_standin: Standin) -> None:
 def recover(standin: Standin) -> None:
     """Take all faults back, but for those that can't be."""
     standin.control.recover()
+    standin.queue.pause(False)
     standin.answer = None
 
 
@@ -114,11 +143,14 @@ FAULTS: Mapping[str, Callable[..., Deed | None]] = {
         worker_dies,
         cuda_poisoned,
         hold_answers,
+        close_port,
         http_500,
         malformed_json,
         huge_answer,
         slow_loris,
         redirect,
+        lose_answers,
+        pause,
         crash,
         reexec,
         leak,
@@ -168,6 +200,16 @@ def _answer_with(answer: Handler, standin: Standin, seconds: float | None) -> No
     if seconds is not None:
         asyncio.get_running_loop().call_later(seconds, end)
     standin.answer = answer
+
+
+async def _close_port(standin: Standin) -> None:
+    runner = standin.runner
+    if runner is None or runner.server is None:
+        return
+    for site in tuple(runner.sites):
+        await site.stop()
+    for connection in runner.server.connections:
+        connection.close()
 
 
 def _sleep(seconds: float | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from comfy_supervisor.standin.node_types import NodeType
@@ -12,6 +13,18 @@ Prompt = dict[str, Any]
 """By node id: ``{"class_type": NAME, "inputs": {name: value or link}}``."""
 
 _LINK_LENGTH = 2
+
+
+@dataclass(frozen=True)
+class DynamicPrompt:
+    """A job's graph, as extensions are given it; the stand-in's don't grow while they run."""
+
+    prompt: Prompt
+
+    def get_node(self, node_id: str) -> dict[str, Any]:
+        """Return a node: ``class_type`` and ``inputs``."""
+        node: dict[str, Any] = self.prompt[node_id]
+        return node
 
 
 def is_link(value: object) -> bool:

@@ -104,6 +104,8 @@ def _describe(node_type: NodeType, release: Release) -> dict[str, Any]:
         ("has_intermediate_output", INTERMEDIATE_OUTPUT, False),
         ("search_aliases", SEARCH_ALIASES, list(node_type.aliases)),
     )
+    if node_type.is_remote:
+        info["api_node"] = True
     return info | {key: value for key, since, value in additions if release.has(since)}
 
 

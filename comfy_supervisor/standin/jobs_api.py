@@ -39,7 +39,7 @@ async def get_jobs(request: web.Request) -> web.Response:
 async def get_job(request: web.Request) -> web.Response:
     """Show one job; a finished one with its outputs and its graph."""
     standin, job_id = request.app[STANDIN], request.match_info["job_id"]
-    entry = standin.queue.finished(job_id)
+    entry = standin.queue.get_history(job_id).get(job_id)
     if entry is not None:
         graph = {"prompt": entry["prompt"][2], "extra_data": entry["prompt"][3]}
         whole = {"outputs": entry["outputs"], "execution_status": entry["status"], "workflow": graph}
@@ -51,11 +51,10 @@ async def get_job(request: web.Request) -> web.Response:
 async def post_cancel(request: web.Request) -> web.Response:
     """Interrupt a running job, or drop a waiting one; anything else is no error (0.26.0 and later)."""
     standin, job_id = request.app[STANDIN], request.match_info["job_id"]
-    running, _ = standin.queue.unfinished()
-    is_running = any(item[1] == job_id for item in running)
-    if is_running:
-        standin.control.interrupt()
-    return web.json_response({"cancelled": is_running or standin.queue.delete(job_id)})
+    cancelled = standin.queue.interrupt_if_running(job_id) or standin.queue.delete_queue_item(
+        lambda item: bool(item[1] == job_id)
+    )
+    return web.json_response({"cancelled": cancelled})
 
 
 def _error(text: str, status: int = 400) -> web.Response:
@@ -63,11 +62,11 @@ def _error(text: str, status: int = 400) -> web.Response:
 
 
 def _all(standin: Standin) -> list[Job]:
-    running, pending = standin.queue.unfinished()
+    running, pending = standin.queue.get_current_queue_volatile()
     return [
         *(_unfinished(item, "in_progress") for item in running),
         *(_unfinished(item, "pending") for item in pending),
-        *(_finished(entry) for entry in standin.queue.history().values()),
+        *(_finished(entry) for entry in standin.queue.get_history().values()),
     ]
 
 

@@ -44,6 +44,8 @@ class NodeType:
     is_output: bool = False
     is_volatile: bool = False
     """Runs each time; neither it nor what depends on it is ever taken from the cache."""
+    is_remote: bool = False
+    """Calls an API elsewhere."""
     category: str = "image"
     description: str = ""
     aliases: tuple[str, ...] = ()

@@ -6,10 +6,13 @@ import json
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
+from comfy_supervisor.standin import nodes
+from comfy_supervisor.standin.execution import SENSITIVE_EXTRA_DATA_KEYS
 from comfy_supervisor.standin.prompt_queue import PUBLIC, Item
 from comfy_supervisor.standin.release import (
     CREATE_TIME,
@@ -22,14 +25,13 @@ from comfy_supervisor.standin.release import (
 )
 from comfy_supervisor.standin.state import STANDIN, Standin
 from comfy_supervisor.standin.validation import Problem, problem, validate
-from comfy_supervisor.standin.worker import API_KEYS
 
 _log = logging.getLogger(__name__)
 
 
 async def get_prompt(request: web.Request) -> web.Response:
     """Say how many jobs wait or run: the cheapest sign of life."""
-    return web.json_response(request.app[STANDIN].events.queue_info())
+    return web.json_response(request.app[STANDIN].server.get_queue_info())
 
 
 async def post_prompt(request: web.Request) -> web.Response:
@@ -91,7 +93,7 @@ def _extra_data(body: dict[str, Any], release: Release) -> tuple[dict[str, Any],
         extra_data["client_id"] = body["client_id"]
     if not release.has(KEEPS_KEYS_APART):
         return (extra_data,)
-    keys = {name: extra_data.pop(name) for name in API_KEYS if name in extra_data}
+    keys = {name: extra_data.pop(name) for name in SENSITIVE_EXTRA_DATA_KEYS if name in extra_data}
     if release.has(CREATE_TIME):
         extra_data["create_time"] = int(time.time() * 1000)
     return extra_data, keys
@@ -99,7 +101,7 @@ def _extra_data(body: dict[str, Any], release: Release) -> tuple[dict[str, Any],
 
 async def get_queue(request: web.Request) -> web.Response:
     """Show all jobs that wait or run, whole graphs and all."""
-    running, pending = request.app[STANDIN].queue.unfinished()
+    running, pending = request.app[STANDIN].queue.get_current_queue_volatile()
     return web.json_response({"queue_running": _public(running), "queue_pending": _public(pending)})
 
 
@@ -111,10 +113,14 @@ async def post_queue(request: web.Request) -> web.Response:
     """Delete waiting jobs: ``{"clear": true}`` or ``{"delete": [ids]}``."""
     queue, body = request.app[STANDIN].queue, await request.json()
     if body.get("clear"):
-        queue.clear()
+        queue.wipe_queue()
     for prompt_id in body.get("delete", ()):
-        queue.delete(prompt_id)
+        queue.delete_queue_item(_has_id(prompt_id))
     return web.Response()
+
+
+def _has_id(prompt_id: object) -> Callable[[Item], bool]:
+    return lambda item: bool(item[1] == prompt_id)
 
 
 async def get_history(request: web.Request) -> web.Response:
@@ -123,24 +129,25 @@ async def get_history(request: web.Request) -> web.Response:
     most, offset = request.query.get("max_items"), request.query.get("offset")
     if not standin.configuration.release.has(HISTORY_OFFSET):
         offset = None
-    shown = standin.queue.history(None if most is None else int(most), -1 if offset is None else int(offset))
+    shown = standin.queue.get_history(
+        max_items=None if most is None else int(most), offset=-1 if offset is None else int(offset)
+    )
     return web.json_response(shown)
 
 
 async def get_finished(request: web.Request) -> web.Response:
     """Show one finished job; an unknown one is ``{}``."""
     prompt_id = request.match_info["prompt_id"]
-    entry = request.app[STANDIN].queue.finished(prompt_id)
-    return web.json_response({} if entry is None else {prompt_id: entry})
+    return web.json_response(request.app[STANDIN].queue.get_history(prompt_id))
 
 
 async def post_history(request: web.Request) -> web.Response:
     """Forget finished jobs: ``{"clear": true}`` or ``{"delete": [ids]}``."""
     queue, body = request.app[STANDIN].queue, await request.json()
     if body.get("clear"):
-        queue.forget_all()
+        queue.wipe_history()
     for prompt_id in body.get("delete", ()):
-        queue.forget(prompt_id)
+        queue.delete_history_item(prompt_id)
     return web.Response()
 
 
@@ -151,11 +158,11 @@ async def post_interrupt(request: web.Request) -> web.Response:
         prompt_id = (await request.json()).get("prompt_id")
     except json.JSONDecodeError:
         prompt_id = None
-    running, _ = standin.queue.unfinished()
+    running, _ = standin.queue.get_current_queue_volatile()
     named = prompt_id and standin.configuration.release.has(INTERRUPT_ONE)
     if not named or any(item[1] == prompt_id for item in running):
         _log.info("Interrupting prompt %s", prompt_id or "that runs")
-        standin.control.interrupt()
+        nodes.interrupt_processing()
     else:
         _log.info("Prompt %s is not currently running, skipping interrupt", prompt_id)
     return web.Response()
@@ -166,7 +173,7 @@ async def post_free(request: web.Request) -> web.Response:
     body = await request.json()
     for name in ("unload_models", "free_memory"):
         if body.get(name):
-            request.app[STANDIN].queue.flag(name)
+            request.app[STANDIN].queue.set_flag(name, True)
     return web.Response()
 
 

@@ -6,18 +6,17 @@ import asyncio
 import errno
 import logging
 import shutil
+import ssl
 import threading
 
 from aiohttp import web
 
-from comfy_supervisor.standin import access, faults, file_api, info_api, jobs_api, prompt_api
+from comfy_supervisor.standin import access, extensions, faults, file_api, info_api, jobs_api, nodes, prompt_api
 from comfy_supervisor.standin.configuration import Configuration
-from comfy_supervisor.standin.control import Control
-from comfy_supervisor.standin.events import Events
-from comfy_supervisor.standin.executor import Executor
+from comfy_supervisor.standin.execution import Executor
 from comfy_supervisor.standin.fault_nodes import fault_nodes
 from comfy_supervisor.standin.image_nodes import image_nodes
-from comfy_supervisor.standin.prompt_queue import PromptQueue
+from comfy_supervisor.standin.prompt_server import PromptServer
 from comfy_supervisor.standin.release import JOBS_API, JOBS_CANCEL, PORT_IN_USE
 from comfy_supervisor.standin.state import STANDIN, Standin
 from comfy_supervisor.standin.worker import prompt_worker
@@ -33,6 +32,8 @@ def serve(configuration: Configuration) -> None:
     shutil.rmtree(temp, ignore_errors=True)
     try:
         standin = _standin(configuration, loop)
+        loop.run_until_complete(extensions.load(configuration.extensions))
+        _start_worker(standin)
         temp.mkdir(parents=True, exist_ok=True)
         loop.run_until_complete(_run(standin))
     except KeyboardInterrupt:
@@ -42,14 +43,15 @@ def serve(configuration: Configuration) -> None:
 
 
 def _standin(configuration: Configuration, loop: asyncio.AbstractEventLoop) -> Standin:
-    """Make the parts, and start the worker."""
+    """Make the parts."""
     types = {kind.name: kind for kind in [*image_nodes(configuration.release), *fault_nodes()]}
-    control, events = Control(), Events(loop)
-    queue = PromptQueue(events.queue_changed)
-    events.remaining = queue.remaining
-    executor = Executor(configuration, types, control, events)
-    threading.Thread(target=prompt_worker, daemon=True, args=(queue, executor, events)).start()
-    return Standin(configuration, types, control, queue, events)
+    server = PromptServer(loop)
+    return Standin(configuration, types, nodes.control, server.prompt_queue, server)
+
+
+def _start_worker(standin: Standin) -> None:
+    executor = Executor(standin.configuration, standin.types, standin.control, standin.server)
+    threading.Thread(target=prompt_worker, daemon=True, args=(standin.queue, executor)).start()
 
 
 async def _run(standin: Standin) -> None:
@@ -57,16 +59,17 @@ async def _run(standin: Standin) -> None:
     configuration = standin.configuration
     runner = web.AppRunner(_application(standin), access_log=None)
     await runner.setup()
+    standin.runner = runner
     if not configuration.quiet:
         _log.info("Starting server\n")
     for address in configuration.addresses:
         await _listen(runner, address, configuration)
-    await standin.events.deliver()
+    await standin.server.deliver()
 
 
 async def _listen(runner: web.AppRunner, address: str, configuration: Configuration) -> None:
     try:
-        await web.TCPSite(runner, address, configuration.port).start()
+        await web.TCPSite(runner, address, configuration.port, ssl_context=_tls(configuration)).start()
     except OSError as error:
         if error.errno != errno.EADDRINUSE or not configuration.release.has(PORT_IN_USE):
             raise
@@ -79,7 +82,16 @@ async def _listen(runner: web.AppRunner, address: str, configuration: Configurat
         raise SystemExit(1) from None
     if not configuration.quiet:
         shown = f"[{address}]" if ":" in address else address
-        _log.info("To see the GUI go to: http://%s:%d", shown, configuration.port)
+        scheme = "https" if configuration.tls else "http"
+        _log.info("To see the GUI go to: %s://%s:%d", scheme, shown, configuration.port)
+
+
+def _tls(configuration: Configuration) -> ssl.SSLContext | None:
+    if configuration.tls is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*configuration.tls)
+    return context
 
 
 def _application(standin: Standin) -> web.Application:
@@ -90,7 +102,7 @@ def _application(standin: Standin) -> web.Application:
         middlewares=[faults.misanswer, access.control(configuration.cors_origin)],
     )
     application[STANDIN] = standin
-    routes = (*prompt_api.ROUTES, *file_api.ROUTES, *info_api.ROUTES, web.get("/ws", standin.events.connect))
+    routes = (*prompt_api.ROUTES, *file_api.ROUTES, *info_api.ROUTES, web.get("/ws", standin.server.connect))
     application.add_routes(routes)
     application.add_routes(
         [web.RouteDef(route.method, f"/api{route.path}", route.handler, route.kwargs) for route in routes]

@@ -45,6 +45,11 @@ def abort(_value: float = 0) -> None:
     os.abort()
 
 
+def missing_module(_value: float = 0) -> None:
+    """End by the exception of an import that fails, as where ComfyUI's requirements are not installed."""
+    raise ModuleNotFoundError("No module named 'einops'", name="einops")
+
+
 def ignore_sigint(_value: float = 0) -> None:
     """SIGINT has no effect."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -55,7 +60,8 @@ def cpu_fallback(_value: float = 0) -> None:
 
 
 FAULTS: Mapping[str, Callable[..., None]] = {
-    fault.__name__: fault for fault in (slow, silent, end, end_after, abort, ignore_sigint, cpu_fallback)
+    fault.__name__: fault
+    for fault in (slow, silent, end, end_after, abort, missing_module, ignore_sigint, cpu_fallback)
 }
 
 

@@ -1,1 +1,1 @@
-"""How long the commands take, as ratios to an empty Python start: ``make bench``. No part of the test suite."""
+"""What the commands and the health listener take, and what a peer does: ``make bench``. No part of the test suite."""

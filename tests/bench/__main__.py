@@ -1,59 +1,57 @@
-"""``python -m tests.bench [ROUNDS]``: print the table; exit code 1 if a bound is missed.
+"""``python -m tests.bench [PART…]``: print the figures as Markdown; exit code 1 if a bound is missed.
 
-The runs are interleaved (A B C A B C …), so that a machine that slows down for a while slows all of them.
+``make bench ARGS=commands`` takes seconds, all of it about a quarter of an hour. docs/benchmarks.md is what a run has
+printed.
 """
 
-# ruff: noqa: T201  # a table on standard output is what it is for
+# ruff: noqa: T201  # a report on standard output is what it is for
 
 from __future__ import annotations
 
-import os
-import platform
+import argparse
 import sys
-import tempfile
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
-from comfy_supervisor.cli.common import print_table
+from . import commands, cost, explain, jobs, latency, peer
+from .report import Report, machine, note
 
-from .cases import Case, cases, comfyui
-from .measure import Figures, measure
+PARTS: Mapping[str, tuple[str, Callable[[int], Report]]] = {
+    "commands": ("The commands, as ratios to an empty Python start", commands.measure),
+    "peer": ("Beside superlance's httpok", peer.measure),
+    "cost": ("What the listener costs", cost.measure),
+    "latency": ("What the probes cost ComfyUI's clients", latency.measure),
+    "jobs": ("What it costs to lose no job", jobs.measure),
+    "explain": ("Explaining a log", explain.measure),
+}
+INTRODUCTION = """\
+# Benchmarks
 
-ROUNDS = 15
-PARTS = ("comfy-supervisor", "supervisor", "pydantic", "click", "jinja2", "nvidia-ml-py")
-HEADER = ("what", "median", "min-max", "times empty", "at most", "peak RSS", "at most")
+As `make bench` printed them: times on one machine, next to other work (its load is said), are worth their ratios. No
+part of the tests, which depend on no clock."""
 
 
 def main() -> int:
     """Measure, print, judge."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
-    with tempfile.TemporaryDirectory(prefix="comfy-supervisor-bench-") as folder:
-        found = cases(Path(folder))
-        measured = measure([case.command for case in found], rounds)
-    print(f"{_versions()}; ComfyUI: {comfyui() or 'the stand-in'}")
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {rounds} rounds\n")
-    print_table(HEADER, (_row(case, figures, measured[0]) for case, figures in zip(found, measured, strict=True)))
-    missed = [case.name for case, figures in zip(found, measured, strict=True) if case.missed(figures, measured[0])]
-    for name in missed:
-        print(f"bound missed: {name}")
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; without any: all of them")
+    parser.add_argument("--rounds", type=int, default=1, help="how often commands and peer are measured")
+    asked = parser.parse_args()
+    unknown = [part for part in asked.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"{unknown[0]}: no such part; there are {', '.join(PARTS)}")
+    print(f"{INTRODUCTION}\n\n{machine()}.", flush=True)
+    missed = [bound for part in asked.parts or PARTS for bound in _print(part, asked.rounds)]
+    for bound in missed:
+        note(f"bound missed: {bound}")
     return int(bool(missed))
 
 
-def _versions() -> str:
-    parts = ", ".join(f"{part} {version(part)}" for part in PARTS)
-    return f"Python {platform.python_version()}, {parts}"
-
-
-def _row(case: Case, figures: Figures, empty: Figures) -> tuple[str, ...]:
-    return (
-        case.name,
-        f"{figures.median * 1000:.0f} ms",
-        f"{min(figures.seconds) * 1000:.0f}-{max(figures.seconds) * 1000:.0f} ms",
-        f"{figures.median / empty.median:.1f}",
-        str(case.most_times or ""),
-        f"{figures.peak_mib:.0f} MiB",
-        f"{case.most_mib} MiB" if case.most_mib else "",
-    )
+def _print(part: str, rounds: int) -> list[str]:
+    """Measure and print a part; return the bounds that it missed."""
+    title, measure = PARTS[part]
+    report = measure(rounds)
+    print(f"\n## {title}\n\n{report.text}", flush=True)
+    return list(report.missed)
 
 
 if __name__ == "__main__":

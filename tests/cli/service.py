@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,7 @@ import requests
 
 from comfy_supervisor.cli import main
 from comfy_supervisor.rpc import Failure, Process, Supervisor
-from tests.support import free_port, make_program, wait_until
+from tests.support import free_port, make_comfyui, make_program, wait_until
 
 _MARK = "CLI_TEST"
 """In the environment of whatever a test starts, also of what leaves its process group."""
@@ -54,6 +55,12 @@ def make_venv(folder: Path, base: str = "") -> Path:
         code = f"import sys; from supervisor.{name} import main; sys.argv[0] = '{folder}/bin/{name}'; main()"
         make_program(folder / "bin" / name, f'exec {python} -c "{code}" "$@"')
     return python
+
+
+def without_torch(service: Service) -> dict[str, Any]:
+    """Make a ComfyUI whose interpreter has nothing but the standard library; return the settings that mean it."""
+    python = make_program(service.folder / "no-torch", f'exec {service.python} -S "$@"')
+    return {"directory": str(make_comfyui(service.folder / "ComfyUI")), "python": str(python)}
 
 
 class Service:
@@ -147,6 +154,23 @@ class Service:
         self._started.append(started.process)
         return started
 
+    def on_terminal(self, command: str, text: str) -> str:
+        """Run a command on a terminal until a text is shown, then press Ctrl-C; return all that was shown."""
+        ours, theirs = pty.openpty()
+        environ = {**self.environ, "TERM": "xterm", "COLUMNS": "160", "LINES": "40"}
+        arguments = [str(self.python), "-m", "comfy_supervisor", command]
+        seen = b""
+        with subprocess.Popen(
+            arguments, cwd=self.folder, env=environ, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        ) as live:
+            os.close(theirs)
+            while text.encode() not in seen:
+                seen += os.read(ours, 65536)
+            live.send_signal(signal.SIGINT)
+            assert live.wait(20) == 130
+        os.close(ours)
+        return seen.decode()
+
     def supervisorctl(self, *arguments: str) -> Done:
         """Run the bare ``supervisorctl`` of the virtual environment, without any option."""
         command = [str(self.python.with_name("supervisorctl")), *arguments]
@@ -166,6 +190,10 @@ class Service:
         answer = self.rpc.process(program)
         assert not isinstance(answer, Failure), answer
         return answer
+
+    def pid(self, program: str = "comfyui") -> int:
+        """Return a program's process once it has one: who signals process 0 signals all of the tests."""
+        return wait_until(lambda: self.info(program).pid, what=f"{program} runs")
 
     def supervisord_pid(self) -> int:
         """Return the pid of the supervisord that runs; fails if none does."""
@@ -240,18 +268,20 @@ class Service:
             self.rpc.shutdown()
             for process in self._started:
                 process.send_signal(signal.SIGTERM)
-            wait_until(lambda: self._poked() and not self.processes(), 20, f"left: {self.commands()}")
+            wait_until(lambda: self._poked() and not self.processes(), 60, f"left: {self.commands()}")
         finally:
             for each in self.processes():
-                each.kill()
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
             for process in self._started:
                 process.wait()
             shutil.rmtree(self.folder)
 
     def _continue_stopped(self) -> None:
         for process in self.processes():
-            if process.status() == psutil.STATUS_STOPPED:
-                process.resume()
+            with suppress(psutil.NoSuchProcess):
+                if process.status() == psutil.STATUS_STOPPED:
+                    process.resume()
 
 
 class Started:
@@ -271,7 +301,7 @@ class Started:
                 stderr=output,
                 text=True,
                 start_new_session=True,
-                preexec_fn=_hear_sigint,  # noqa: PLW1509  # it takes no lock that another thread could hold
+                preexec_fn=hear_sigint,  # noqa: PLW1509  # it takes no lock that another thread could hold
             )
 
     @property
@@ -301,7 +331,7 @@ class Started:
         return self.process.wait(deadline)
 
 
-def _hear_sigint() -> None:
+def hear_sigint() -> None:
     """Undo what a shell does to those in its background, as the tests themselves may be."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import psutil
@@ -9,7 +10,7 @@ import pytest
 
 from comfy_supervisor import plan
 from comfy_supervisor.render import text
-from tests.cli.service import Service
+from tests.cli.service import Service, without_torch
 from tests.nvml import Card, Nvml
 from tests.support import free_port, wait_until
 
@@ -22,25 +23,48 @@ def states(service: Service) -> dict[str, str]:
 
 def command(service: Service, program: str = "comfyui") -> list[str]:
     """Return the command line that a program's process has."""
-    return psutil.Process(service.info(program).pid).cmdline()
+    return psutil.Process(service.pid(program)).cmdline()
 
 
 class TestOne:
     def test_it_restarts_with_the_new_settings_and_says_why(self, service: Service) -> None:
         service.ok("up", "-d")
-        pid = service.info().pid
+        pid = service.pid()
         service.settings(**ORIGIN, restart={"stop_seconds": 9})
         said = service.ok("apply")
         assert "[program:comfyui] restarts:\n" in said
         assert "  command: with --enable-cors-header https://example.org\n" in said
         assert "  stopwaitsecs: 10 → 9\n" in said
-        assert said.endswith("comfyui: stopped\ncomfyui: started\n")
-        service.wait_for_api()
+        assert "comfyui: stopped\ncomfyui: started\n" in said
         assert service.info().pid != pid
         assert "https://example.org" in command(service)
 
+    def test_it_returns_once_the_api_answers(self, service: Service) -> None:
+        service.ok("up", "-d")
+        service.settings(**ORIGIN)
+        said = service.ok("apply")
+        assert service.answers()
+        assert f"comfyui: process up (pid {service.info().pid})\n" in said
+        assert said.splitlines()[-1].endswith(f" s: {service.url}")
+
+    def test_it_does_not_wait_if_told_so(self, service: Service) -> None:
+        service.ok("up", "-d")
+        service.settings(comfyui={"environment": {"STANDIN_START": "silent:1000"}})
+        said = service.ok("apply", "--no-wait")
+        assert "comfyui: started\n" in said
+        assert "importing" not in said
+
+    def test_one_that_does_not_get_ready_is_explained(self, service: Service) -> None:
+        service.ok("up", "-d")
+        service.settings(
+            comfyui={"environment": {"STANDIN_START": "end:3"}}, restart={"first_delay": 1000, "longest_delay": 1000}
+        )
+        done = service.run("apply")
+        assert done.returncode == 1
+        assert f"comfyui does not get ready; the end of {service.state}/logs/comfyui.log:\n" in done.stderr
+
     def test_nothing_to_do(self, up: Service) -> None:
-        pid = up.info().pid
+        pid = up.pid()
         assert up.ok("apply") == f"nothing has changed\nunchanged: {up.conf}\n"
         assert up.info().pid == pid
 
@@ -61,7 +85,7 @@ class TestOne:
         assert "nothing has changed" in service.ok("apply")
 
     def test_what_is_supervisords_own_disturbs_nobody(self, up: Service) -> None:
-        pid = up.info().pid
+        pid = up.pid()
         elsewhere = up.folder / "logs"
         up.settings(logs={"max_bytes": "50MiB"}, paths={"logs": str(elsewhere)})
         said = up.ok("apply", "--dry-run")
@@ -120,6 +144,31 @@ class TestOne:
         assert "https://example.org" in command(service)
 
 
+class TestRefusals:
+    """What `up` refuses, and nothing is changed."""
+
+    def test_an_interpreter_without_torch(self, up: Service) -> None:
+        pid, before = up.info().pid, up.conf.read_text()
+        up.settings(comfyui=without_torch(up))
+        assert f'comfyui.python = "{up.folder}/no-torch": has no torch, ' in up.refused("apply")
+        assert (up.info().pid, up.conf.read_text()) == (pid, before)
+
+    def test_the_port_of_a_stranger(self, up: Service) -> None:
+        pid, before = up.info().pid, up.conf.read_text()
+        with socket.create_server(("127.0.0.1", 0)) as stranger:
+            port = stranger.getsockname()[1]
+            up.settings(comfyui={"port": port})
+            assert f"comfyui: port {port} is held by " in up.refused("apply")
+        assert (up.info().pid, up.conf.read_text()) == (pid, before)
+
+    def test_whoever_stays_stopped_needs_no_port(self, service: Service) -> None:
+        service.ok("up", "-d")
+        service.ok("stop")
+        service.settings(**ORIGIN)
+        with socket.create_server(("127.0.0.1", service.port)):
+            assert "comfyui: stays stopped\n" in service.ok("apply")
+
+
 class TestSeveral:
     @pytest.fixture
     def two(self, gpu_service: Service, nvml: Nvml) -> Service:
@@ -145,13 +194,20 @@ class TestSeveral:
         assert two.log("gpu1").count("Device: ") == starts
         assert "https://example.org" in command(two, "comfyui:gpu0")
 
+    def test_ports_that_ours_hold_are_no_strangers(self, two: Service) -> None:
+        """Each takes over the port of the one before it."""
+        two.port += 1
+        self.configure(two)
+        two.ok("apply")
+        assert [(row["port"], row["ready"]) for row in two.status()] == [(two.port, True), (two.port + 1, True)]
+
     def test_from_two_to_one_and_back(self, two: Service) -> None:
         self.configure(two, devices=[1])
         said = two.ok("apply")
         assert "[program:gpu0] ends:\n  is gone\n" in said
         two.wait_for_api()
         assert states(two) == {"comfyui": "RUNNING"}
-        assert command(two)[-1] == "--dont-print-server"
+        assert "--output-directory" not in command(two)
         self.configure(two)
         two.ok("apply")
         two.wait_for_api(two.port + 1)

@@ -52,6 +52,46 @@ class TestExitCodes:
         assert service.refused("render").startswith(f"error: {service.file}: not valid TOML: ")
         assert service.refused("-c", "nowhere.toml", "render").startswith("error: ")
 
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            ("statsu", "statsu: no such command; did you mean status?"),
+            ("help rendr", "rendr: no such command; did you mean render?"),
+            ("xyzzy", "xyzzy: no such command; comfy-supervisor --help lists them all"),
+        ],
+    )
+    def test_an_unknown_command_is_told_the_nearest(self, words: str, said: str, service: Service) -> None:
+        assert service.refused(*words.split()) == f"error: {said}\n"
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            ("render --no-such-option", "no such option"),
+            ("logs -n -3", "invalid value for '-n' / '--lines': -3 is not in the range"),
+            ("maintenance", "missing argument 'on|off'"),
+            ("down now", "got unexpected extra argument (now)"),
+        ],
+    )
+    def test_what_the_parser_refuses_is_told_as_any_other_mistake(
+        self, words: str, said: str, service: Service
+    ) -> None:
+        told = service.refused(*words.split())
+        assert told.startswith(f"error: {said}")
+        assert told.endswith(f"; comfy-supervisor {words.split(maxsplit=1)[0]} --help tells more\n")
+        assert told.count("\n") == 1
+
+    def test_without_a_command_the_help_is_shown(self, service: Service) -> None:
+        assert service.refused() == service.ok("--help")
+
+    def test_a_folder_is_no_settings_file(self, service: Service) -> None:
+        said = f"{service.folder}: is a folder, though {{}} names it as the settings file; did you mean {service.file}?"
+        for words in (["-c", ".", "status"], ["status", "-c", str(service.folder)], ["-c", ".", "doctor"]):
+            assert service.refused(*words) == f"error: {said.format('--config')}\n"
+        by_variable = service.refused("render", COMFY_SUPERVISOR_CONFIG=str(service.folder))
+        assert by_variable == f"error: {said.format('$COMFY_SUPERVISOR_CONFIG')}\n"
+        empty = service.folder / "home"
+        assert f"name the file in it, such as {empty / service.file.name}" in service.refused("-c", "home", "up")
+
     def test_the_settings_file_can_be_named_on_either_side(self, service: Service) -> None:
         other = service.file.rename(service.folder / "other.toml")
         assert service.ok("-c", str(other), "render", "--stdout") == service.ok(
@@ -99,6 +139,12 @@ class TestOutput:
 
     def test_on_a_terminal_it_is(self, up: Service) -> None:
         assert "\x1b[32m" in on_terminal(up, "status")
+
+    def test_a_logs_own_colours_are_for_terminals_only(self, service: Service) -> None:
+        service.ok("render")
+        (service.state / "logs" / "comfyui.log").write_text("\x1b[32mgreen\x1b[0m\n")
+        assert service.ok("logs") == "green\n"
+        assert "\x1b[32mgreen\x1b[0m" in on_terminal(service, "logs")
 
     def test_no_color_is_heeded(self, up: Service) -> None:
         assert "\x1b[3" not in on_terminal(up, "status", NO_COLOR="1")

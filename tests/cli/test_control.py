@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from comfy_supervisor.launch import holds
-from tests.cli.service import Service
+from tests.cli.service import Service, without_torch
 from tests.nvml import Card, Nvml
 from tests.support import wait_until
 
@@ -22,31 +23,58 @@ def states(service: Service) -> dict[str, str]:
 
 class TestStatus:
     def test_json_tells_all_there_is_to_know(self, up: Service) -> None:
+        wait_until(lambda: (up.status()[0]["health"] or {}).get("word") in {"STARTING", "IDLE"}, what="a well instance")
         (row,) = up.status()
-        pid = up.info().pid
+        pid = up.pid()
         assert row.pop("uptime_seconds") >= 0
+        assert row.pop("health")["word"] in {"STARTING", "IDLE"}
         assert row.pop("memory_mib") > 10
+        assert set(row.pop("jobs")) == {
+            *("queued", "running", "waiting", "quarantined"),
+            *("done", "failed", "deleted"),
+        }
         assert row == {
             "program": "comfyui",
             "id": "cpu",
+            "standin": True,
             "state": "RUNNING",
             "text": "",
             "pid": pid,
             "url": up.url,
             "port": up.port,
             "ready": True,
+            "watched": True,
             "queue": 0,
+            "journal": "ok",
+            "paused": False,
             "gpu": None,
             "vram_used_mib": None,
             "vram_total_mib": None,
             "gpu_percent": None,
+            "incident": None,
             "log": str(up.state / "logs" / "comfyui.log"),
         }
 
     def test_the_table_is_for_people(self, up: Service) -> None:
-        header, row = up.ok("status").splitlines()
-        assert header.split() == ["program", "state", "pid", "uptime", "url", "api", "queue", "ram", "gpu", "vram"]
-        assert row.split()[:3] == ["comfyui", "RUNNING", str(up.info().pid)]
+        header, row, remark = up.ok("status").splitlines()
+        assert remark == "comfyui: the stand-in, not ComfyUI: it generates no images"
+        assert header.split() == [
+            *("program", "state", "health", "pid", "uptime"),
+            *("url", "api", "queue", "ram", "gpu", "vram"),
+        ]
+        assert row.split()[:2] == ["comfyui", "RUNNING"]
+        assert row.split()[3] == str(up.info().pid)
+
+    def test_one_that_does_not_listen_yet_is_starting(self, service: Service) -> None:
+        service.settings(comfyui={"environment": {"STANDIN_START": "silent:1000"}})
+        up = service.start("up", "-d")
+        up.wait_for("importing")
+        wait_until(lambda: service.status()[0]["text"].startswith("not yet listening; started "))
+        assert service.status()[0]["ready"] is False
+        _, row, *remarks = service.ok("status").splitlines()
+        assert "  starting  " in row
+        assert remarks[0].startswith("comfyui: not yet listening; started ")
+        up.interrupt()
 
     def test_the_exit_code_is_asked_for(self, up: Service) -> None:
         assert up.run("status", "--exit-code").returncode == 0
@@ -65,7 +93,7 @@ class TestStatus:
 
 class TestOne:
     def test_stop_start_and_restart(self, up: Service) -> None:
-        first = up.info().pid
+        first = up.pid()
         assert up.ok("restart") == "comfyui: restarted\n"
         up.wait_for_api()
         second = up.info().pid
@@ -77,6 +105,24 @@ class TestOne:
         assert states(up) == {"comfyui": "STOPPED"}
         assert up.ok("start", "comfyui") == "comfyui: started\n"
         up.wait_for_api()
+
+    def test_start_refuses_the_port_of_a_stranger_and_changes_nothing(self, up: Service) -> None:
+        up.ok("stop")
+        with socket.create_server(("127.0.0.1", up.port)):
+            assert f"error: comfyui: port {up.port} is held by " in up.refused("start")
+        assert states(up) == {"comfyui": "STOPPED"}
+        up.ok("start")
+
+    def test_no_interpreter_without_torch_is_started(self, service: Service) -> None:
+        service.ok("up", "-d")
+        service.settings(comfyui=without_torch(service))
+        service.ok("render")
+        pid = service.pid()
+        assert service.ok("start") == "comfyui: runs already\n"
+        assert "has no torch" in service.refused("restart")
+        assert service.info().pid == pid
+        service.ok("stop")
+        assert "has no torch" in service.refused("start")
 
     def test_supervisorctl_without_any_option(self, up: Service) -> None:
         assert up.supervisorctl("stop", "comfyui").stdout == "comfyui: stopped\n"
@@ -94,6 +140,18 @@ class TestOne:
         for command in ("start", "stop", "restart"):
             assert service.refused(command) == "error: supervisord isn't running; comfy-supervisor up starts it\n"
 
+    def test_an_order_that_nobody_hears_yet_says_so(self, service: Service) -> None:
+        service.ok("render")
+        for command in ("maintenance on", "maintenance off", "reset"):
+            done = service.run(*command.split())
+            assert done.returncode == 0
+            assert done.stdout.startswith("comfyui: ")
+            assert done.stderr.startswith("note: supervisord isn't running: this takes effect once it does")
+
+    def test_an_order_that_is_heard_says_no_more(self, up: Service) -> None:
+        for command in ("maintenance on", "maintenance off", "reset"):
+            assert up.run(*command.split()).stderr == ""
+
     @pytest.mark.parametrize("command", ["start", "restart"])
     def test_a_hold_is_shown_and_lifted_by_whoever_wants_a_start(self, command: str, service: Service) -> None:
         service.ok("render")
@@ -104,16 +162,17 @@ class TestOne:
         service.wait_for_log("waiting (gave_up)")
         (row,) = service.status()
         assert (row["state"], row["text"], row["ready"]) == ("HELD", "five stalls in an hour", False)
+        assert (row["uptime_seconds"], row["memory_mib"]) == (None, None)
         assert "comfyui: five stalls in an hour" in service.ok("status")
         service.ok(command)
         service.wait_for_api()
         assert states(service) == {"comfyui": "RUNNING"}
 
     def test_an_api_that_does_not_answer_is_not_ready(self, up: Service) -> None:
-        os.kill(up.info().pid, signal.SIGSTOP)
+        os.kill(up.pid(), signal.SIGSTOP)
         (row,) = up.status()
         assert (row["state"], row["ready"]) == ("RUNNING", False)
-        assert "no answer" in row["text"]
+        assert "no whole answer" in row["text"]
         os.kill(row["pid"], signal.SIGCONT)
 
 
@@ -163,8 +222,8 @@ class TestSeveral:
         assert said == "comfyui:gpu0: runs already\ncomfyui:gpu1: runs already\n"
 
     def test_one_that_crashes_takes_nobody_with_it(self, two: Service) -> None:
-        other = two.info("comfyui:gpu0").pid
-        pid = two.info("comfyui:gpu1").pid
+        other = two.pid("comfyui:gpu0")
+        pid = two.pid("comfyui:gpu1")
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: two.info("comfyui:gpu1").pid not in {0, pid})
         two.wait_for_api(two.port + 1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+from comfy_supervisor import rendered
 from tests.cli.service import Service
 from tests.nvml import Card, Nvml
 
@@ -47,6 +49,57 @@ def test_each_gpu_with_its_flags_and_why(gpu_service: Service, nvml: Nvml) -> No
     assert "--gpu-only" in big["flags"]
     assert "--lowvram" in small["flags"]
     assert small["flags"][small["flags"].index("--cuda-device") + 1] == "1"
+
+
+def test_the_flags_are_those_that_are_rendered(gpu_service: Service, nvml: Nvml) -> None:
+    """Port and folders of each of several included; and what is remembered of them."""
+    nvml.cards([Card("Small", 8192), Card(), Card()])
+    gpu_service.settings(gpu={"devices": [1, 2]})
+    gpu_service.ok("render")
+    code, (spare, *used) = gpus(gpu_service)
+    assert code == 0
+    assert (spare["program"], spare["state"]) == (None, "ok")
+    assert "--lowvram" in spare["flags"]
+    assert [row["program"] for row in used] == ["comfyui:gpu1", "comfyui:gpu2"]
+    for row, instance in zip(used, rendered.read(gpu_service.conf).instances, strict=True):
+        assert list(instance.command[2:]) == row["flags"]
+        assert {"--output-directory", "--temp-directory"} <= set(row["flags"])
+    ports = [row["flags"][row["flags"].index("--port") + 1] for row in used]
+    assert ports == [str(gpu_service.port), str(gpu_service.port + 1)]
+
+
+def test_a_card_that_is_not_used_is_said_to_be_so(gpu_service: Service, nvml: Nvml) -> None:
+    nvml.cards([Card(), Card("Small", 8192)])
+    titles = [line for line in gpu_service.ok("gpus").splitlines() if line.startswith("GPU ")]
+    assert titles[0].endswith("  gpu-only  comfyui")
+    assert titles[1].endswith("  lowvram  not used; it would get:")
+
+
+def test_the_cpu_by_choice_is_said(gpu_service: Service, nvml: Nvml) -> None:
+    nvml.cards([Card()])
+    gpu_service.settings(gpu={"devices": "cpu"})
+    said = gpu_service.ok("gpus")
+    assert 'No GPU is used: gpu.devices = "cpu"' in said
+    assert "not used" in said
+    assert [row["program"] for row in gpus(gpu_service)[1]] == [None]
+
+
+def test_without_a_comfyui_the_newest_release_is_meant(gpu_service: Service, nvml: Nvml, tmp_path: Path) -> None:
+    nvml.cards([Card(), Card()])
+    gpu_service.settings(comfyui={"directory": str(tmp_path / "none")}, gpu={"devices": "all"})
+    done = gpu_service.run("gpus", "--json")
+    assert done.returncode == 0
+    assert "; the flags are for ComfyUI " in done.stderr
+    assert [row["program"] for row in json.loads(done.stdout)] == ["comfyui:gpu0", "comfyui:gpu1"]
+
+
+def test_gpus_that_cannot_be_meant_are_an_answer_of_no(gpu_service: Service, nvml: Nvml) -> None:
+    nvml.cards([Card()])
+    gpu_service.settings(gpu={"devices": [7]})
+    done = gpu_service.run("gpus", "--json")
+    assert done.returncode == 1
+    assert "gpu.devices: 7: no such GPU" in done.stderr
+    assert [row["program"] for row in json.loads(done.stdout)] == [None]
 
 
 def test_a_lost_one_has_its_problem_and_no_flags(gpu_service: Service, nvml: Nvml) -> None:

@@ -19,13 +19,14 @@ def test_a_job_gets_done(up: Service) -> None:
 
 
 def test_the_process_has_what_was_rendered(up: Service) -> None:
-    process = psutil.Process(up.info().pid)
+    process = psutil.Process(up.pid())
     environ = process.environ()
     assert environ["TQDM_DISABLE"] == "1"
     assert environ["CUDA_VISIBLE_DEVICES"] == ""
     assert process.cmdline()[2:] == [
         *("--listen", "127.0.0.1", "--port", str(up.port)),
         *("--cpu", "--disable-auto-launch", "--dont-print-server"),
+        *("--extra-model-paths-config", f"{up.state}/extension.yaml"),
     ]
     assert process.ppid() == up.supervisord_pid()
     soft, hard = psutil.Process().rlimit(psutil.RLIMIT_NOFILE)
@@ -34,7 +35,7 @@ def test_the_process_has_what_was_rendered(up: Service) -> None:
 
 def test_a_crash_is_up_again_at_once(service: Service) -> None:
     service.ok("up", "-d")
-    pid = service.info().pid
+    pid = service.pid()
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: service.rpc.state() and service.info().pid not in {0, pid})
     service.wait_for_api()

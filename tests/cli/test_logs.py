@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_supervisor.cli.logs import tail
+from comfy_supervisor.following import plain, tail
 from tests.cli.service import Service, Started
 from tests.comfyui_server import image_job
 from tests.support import wait_until
@@ -57,8 +57,30 @@ def test_supervisords_own_log(up: Service) -> None:
     assert "supervisord started with pid" in up.ok("logs", "supervisord")
 
 
+def test_the_health_listeners(up: Service) -> None:
+    wait_until(lambda: "watching comfyui" in up.log("comfyui-health"))
+    assert "watching comfyui\n" in up.ok("logs", "comfyui-health")
+    assert "watching comfyui\n" not in up.ok("logs")
+
+
+def test_a_health_listener_that_has_no_log(service: Service) -> None:
+    service.ok("render")
+    missing = "comfyui-health.log: not there yet: comfyui-health was never started; comfy-supervisor up"
+    assert missing in service.refused("logs", "comfyui-health")
+    service.settings(health={"watch": False})
+    service.ok("render")
+    assert "health.watch = false" in service.refused("logs", "comfyui-health")
+
+
 def test_one_that_was_never_written_says_how_it_would_be(service: Service, log: Path) -> None:
     assert f"{log}: not there yet: ComfyUI was never started; comfy-supervisor up" in service.refused("logs")
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+def test_colours_are_left_out_wherever_they_are_cut(size: int) -> None:
+    log = b"\x1b[1;38;5;208mwarm\x1b[0m 50% [1m\x1b[K \xe2\x98\x83\x1b"
+    chunks = [log[at : at + size] for at in range(0, len(log), size)]
+    assert b"".join(plain(chunks)) == b"warm 50% [1m \xe2\x98\x83\x1b"
 
 
 class TestFollow:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from comfy_supervisor import gpu
+from comfy_supervisor import gpu, plan, rendered
+from comfy_supervisor.health import watched
 from tests.cli.service import Service
 from tests.nvml import Card, Nvml
 from tests.supervisord import Supervisord
@@ -20,6 +22,9 @@ def listing(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+PROGRAMS = ["program:comfyui", "eventlistener:comfyui-health"]
+
+
 def sections(conf: Path) -> list[str]:
     return re.findall(r"(?m)^\[(.*)\]$", conf.read_text())
 
@@ -29,8 +34,12 @@ class TestFiles:
         service.ok("render")
         names = ("", "logs", "cpu", "run", "run/cpu")
         assert {name: (service.state / name).stat().st_mode & 0o777 for name in names} == dict.fromkeys(names, 0o700)
-        files = ("supervisord.conf", "instances.json")
+        files = ("supervisord.conf", "instances.json", "health.json")
         assert {name: (service.state / name).stat().st_mode & 0o777 for name in files} == dict.fromkeys(files, 0o600)
+
+    def test_what_comfyuis_account_reads_is_open_to_it(self, service: Service) -> None:
+        service.ok("render")
+        assert (service.state / "extension.yaml").stat().st_mode & 0o777 == 0o644
 
     def test_a_folder_that_was_open_to_others_is_closed(self, service: Service) -> None:
         service.state.mkdir(mode=0o755)
@@ -51,7 +60,7 @@ class TestFiles:
 
     def test_output_goes_to_the_folder_that_is_named(self, service: Service) -> None:
         service.ok("render", "-o", "new/etc")
-        assert sections(service.folder / "new" / "etc" / "supervisord.conf")[-1] == "program:comfyui"
+        assert sections(service.folder / "new" / "etc" / "supervisord.conf")[-2:] == PROGRAMS
         assert not service.conf.exists()
 
     @pytest.mark.parametrize("also", ["--check", "--output=x"])
@@ -117,8 +126,8 @@ class TestRefusals:
         [
             ({"extra_args": ["--no-such-option"]}, "--no-such-option"),
             ({"extra_args": ["--port", "1"]}, "set comfyui.port instead"),
-            ({"environment": {"X": "a ;b"}}, "comfyui.environment.X = 'a ;b'"),
-            ({"environment": {"X": 'a"b'}}, "comfyui.environment.X = 'a\"b'"),
+            ({"environment": {"X": "a ;b"}}, "comfyui.environment.X: its value, which isn't shown, has white space"),
+            ({"environment": {"X": 'a"b'}}, "comfyui.environment.X: its value, which isn't shown, has a \""),
             ({"directory": "nowhere"}, 'comfyui.directory = "'),
             ({"directory": "ComfyUI", "python": "/no/python"}, "/no/python"),
         ],
@@ -165,11 +174,93 @@ class TestSupervisorctl:
         assert not (service.folder / "venv" / "etc").exists()
 
 
+class TestHealth:
+    """What the health listener is told."""
+
+    @pytest.mark.parametrize(("extra", "meant"), [("", True), ("--cpu", False)])
+    def test_whoever_asks_for_the_cpu_is_not_held_back_for_want_of_a_gpu(
+        self, extra: str, meant: bool, gpu_service: Service, nvml: Nvml
+    ) -> None:
+        nvml.cards([Card()])
+        gpu_service.settings(comfyui={"extra_args": extra}, gpu={"devices": "auto"})
+        gpu_service.ok("render")
+        (one,) = watched.read(gpu_service.state / "health.json")
+        assert one.rules.gpu_meant is meant
+
+    def test_it_is_told_of_the_jobs(self, service: Service) -> None:
+        service.settings(jobs={"replay": "crash", "max_age": 60, "history": 7})
+        service.ok("render")
+        (one,) = watched.read(service.state / "health.json")
+        assert (one.extension, one.replay, one.max_age, one.history) == (True, "crash", 60.0, 7)
+
+    def test_without_it_there_is_none(self, service: Service) -> None:
+        service.settings(health={"watch": False})
+        service.ok("render")
+        assert sections(service.conf)[-1] == "program:comfyui"
+        assert not (service.state / "health.json").exists()
+
+
+class TestExtension:
+    """ComfyUI is told where comfy-supervisor's extension lies."""
+
+    def given(self, service: Service) -> list[str]:
+        """Return the arguments of ComfyUI's command, as supervisord reads them, from those about custom nodes on."""
+        (one,) = rendered.read(service.conf).instances
+        return list(one.command[one.command.index("--dont-print-server") + 1 :])
+
+    def test_supervisord_reads_the_file_that_names_its_folder(self, service: Service) -> None:
+        """A path with all that supervisord would read otherwise goes through."""
+        service.settings(paths={"state": str(service.folder / "per cent %(x)s")})
+        service.ok("render")
+        file = service.folder / "per cent %(x)s" / "extension.yaml"
+        (one,) = rendered.read(file.with_name("supervisord.conf")).instances
+        assert one.command[-2:] == ("--extra-model-paths-config", str(file))
+        folder = Path(json.loads(file.read_text())["comfy_supervisor"]["custom_nodes"])
+        assert {path.name for path in folder.iterdir()} - {"__pycache__"} == {"comfy_supervisor_bridge"}
+
+    def test_theirs_stand_beside_it(self, service: Service) -> None:
+        (service.folder / "a.yaml").write_text("{}")
+        theirs = f"--extra-model-paths-config {service.folder}/a.yaml --disable-all-custom-nodes"
+        service.settings(comfyui={"extra_args": f"{theirs} --whitelist-custom-nodes a"})
+        service.ok("render")
+        ours = f"--extra-model-paths-config {service.state}/extension.yaml"
+        all_of_them = f"{ours} {theirs} --whitelist-custom-nodes a comfy_supervisor_bridge"
+        assert self.given(service) == all_of_them.split()
+
+    def test_a_setting_leaves_it_out(self, service: Service) -> None:
+        service.settings(jobs={"extension": False})
+        service.ok("render")
+        assert self.given(service) == []
+        assert not (service.state / "extension.yaml").exists()
+        (one,) = watched.read(service.state / "health.json")
+        assert not one.extension
+
+    def test_that_it_moved_is_a_change(self, service: Service) -> None:
+        service.ok("render")
+        file = service.state / "extension.yaml"
+        right = file.read_text()
+        file.write_text("elsewhere")
+        done = service.run("render", "--check", "--diff")
+        assert done.returncode == 1
+        assert f"would change: {file}\n" in done.stdout
+        assert "\n-elsewhere" in done.stdout
+        service.ok("render")
+        assert file.read_text() == right
+
+    @pytest.mark.parametrize("name", ["a\nb", "a\x7fb", "a\udcffb", "a\u2028b"])
+    def test_a_folder_that_yaml_or_comfyui_would_read_otherwise_is_refused(
+        self, name: str, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(plan, "EXTENSION", Path(f"/{name}/extension"))
+        assert "set jobs.extension = false" in service.refused("render")
+        assert not service.conf.exists()
+
+
 class TestFragment:
     def test_another_supervisord_runs_it(self, service: Service, supervisord: Supervisord) -> None:
         conf_d = supervisord.folder / "conf.d"
         service.ok("render", "--fragment", "-o", str(conf_d))
-        assert sections(conf_d / "comfyui.conf") == ["program:comfyui"]
+        assert sections(conf_d / "comfyui.conf") == PROGRAMS
         supervisord.start(f"[include]\nfiles = {conf_d}/*.conf\n")
         wait_until(lambda: supervisord.rpc.state() == "RUNNING" and service.answers(), what=service.log())
         assert supervisord.info().statename == "RUNNING"
@@ -180,7 +271,7 @@ class TestFragment:
         gpu_service.settings(gpu={"devices": "all"})
         gpu_service.ok("render", "--fragment", "-o", "conf.d")
         found = sections(gpu_service.folder / "conf.d" / "comfyui.conf")
-        assert found == ["group:comfyui", "program:gpu0", "program:gpu1"]
+        assert found == ["group:comfyui", "program:gpu0", "program:gpu1", "eventlistener:comfyui-health"]
 
 
 class TestAnotherMachine:
@@ -225,7 +316,7 @@ class TestGpus:
             'COMFY_SUPERVISOR_RUN="([^"]+)',
             'COMFY_SUPERVISOR_ADDRESS="([^"]+)',
             'CUDA_VISIBLE_DEVICES="(\\d)',
-            "stdout_logfile=(.*)",
+            "stdout_logfile=(/.*)",
         ):
             values = re.findall(option, "\n".join(line for line in text.splitlines() if line[:1] != ";"))
             assert len(set(values)) == len(values) == 8, option
@@ -333,8 +424,9 @@ def test_a_file_is_replaced_in_one_step_and_no_other_is_left(service: Service) -
     service.ok("render")
     before = service.conf.read_text()
     with service.conf.open() as old:
-        service.settings(comfyui={"cors_origin": "*"})
+        service.settings(comfyui={"cors_origin": "https://example.org"})
         service.ok("render")
         assert old.read() == before
     assert service.conf.read_text() != before
-    assert sorted(listing(service.state)) == ["instances.json", "lock", "supervisord.conf"]
+    files = ["extension.yaml", "health.json", "instances.json", "lock", "supervisord.conf"]
+    assert sorted(listing(service.state)) == files

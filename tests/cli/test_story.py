@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from comfy_supervisor.cli.story import QUIET, Story
-from comfy_supervisor.health.probe import Answer
+from comfy_supervisor.cli.story import QUIET, SILENCE, Story
+from comfy_supervisor.health.senses.probe import Answer
+from comfy_supervisor.launch import holds
 from comfy_supervisor.rendered import Rendered
 from comfy_supervisor.status import Status
 
@@ -19,6 +21,12 @@ def seen(
     folder = Path("/x")
     instance = Rendered(name, "gpu0", ("127.0.0.1:8188",), folder, folder, folder / "log", "0")
     return Status(instance, state, text, pid, 0.0, answer)
+
+
+def backing_off(left: int) -> Status:
+    """One that the launcher holds back for ten seconds, so many of which are left."""
+    hold = holds.Hold(holds.BACKOFF, "next start in 10 s", 0.0, 10.0, by=holds.LAUNCHER)
+    return replace(seen(state="HELD", text=f"next start in {left} s"), hold=hold)
 
 
 def told(*history: tuple[float, Status]) -> tuple[Story, list[str]]:
@@ -49,7 +57,7 @@ def test_a_death_and_the_next_start_are_told() -> None:
     assert lines[3:] == [
         "comfyui: process 7 ended",
         "comfyui: process up (pid 8)",
-        "comfyui: importing, start 2",
+        "comfyui: importing",
         "comfyui: API ready in 1.0 s: http://127.0.0.1:8188",
     ]
     assert story.all_ready
@@ -60,6 +68,31 @@ def test_a_hold_is_told_with_its_reason() -> None:
     story, lines = told((0, held))
     assert lines[-1] == "comfyui: held: port 8188 is held by nginx (pid 3)"
     assert story.gave_up_on([held], 0) == ["comfyui"]
+
+
+def test_a_hold_that_counts_down_is_told_once_and_lives_below() -> None:
+    story, lines = told((0, backing_off(10)), (1, backing_off(9)), (2, backing_off(8)))
+    assert [line for line in lines if "held" in line] == ["comfyui: held: next start in 10 s"]
+    assert story.line(2.2) == "comfyui: held: next start in 8 s"
+
+
+def test_the_time_that_it_was_held_is_none_of_its_start() -> None:
+    _, lines = told((0, backing_off(10)), (9.5, backing_off(0)), (11, seen()), (12, seen(answer=READY)))
+    assert lines[-2:] == ["comfyui: importing", "comfyui: API ready in 2.5 s: http://127.0.0.1:8188"]
+
+
+def test_a_death_before_the_api_answered_makes_the_next_start_another_try() -> None:
+    _, lines = told((0, seen(pid=1)), (2, seen(pid=2)))
+    assert lines[-1] == "comfyui: importing, try 2"
+
+
+def test_a_supervisord_that_is_about_to_end_is_not_called_silent() -> None:
+    silent = seen(state="DOWN", pid=0, text="it does not answer")
+    story, lines = told((0, seen()), (1, seen(answer=READY)), (2, silent), (2 + SILENCE - 0.1, silent))
+    assert lines[3:] == []
+    assert story.tell([silent], {}, 2 + SILENCE) == ["comfyui: it does not answer"]
+    assert story.tell([silent], {}, 99) == []
+    assert story.tell([seen(answer=READY)], {}, 100) == ["comfyui: supervisord answers again"]
 
 
 def test_a_slow_start_is_waited_for_while_its_log_moves() -> None:

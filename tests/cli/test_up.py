@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +17,9 @@ import psutil
 import pytest
 
 from comfy_supervisor import presence
-from tests.cli.service import Service
+from comfy_supervisor.launch import holds
+from tests.cli.service import Service, without_torch
+from tests.nvml import Card, Nvml
 from tests.support import is_running, wait_until
 
 
@@ -24,7 +27,7 @@ class TestBackground:
     def test_it_returns_once_the_api_answers_and_down_ends_it(self, apart: Service) -> None:
         said = apart.ok("up", "-d")
         assert apart.answers()
-        pid = apart.info().pid
+        pid = apart.pid()
         assert f"comfyui: process up (pid {pid})" in said
         assert "API ready in " in said
         assert apart.ok("down") == "down\n"
@@ -38,6 +41,20 @@ class TestBackground:
         assert f"comfyui does not get ready; the end of {service.state}/logs/comfyui.log:\n" in done.stderr
         wait_until(lambda: "2 short lives in a row" in service.log())
         assert service.info().statename == "RUNNING"
+        left = seconds_left(service)
+        wait_until(lambda: seconds_left(service) < left, what="the status counts down")
+
+    def test_what_is_known_to_keep_it_from_starting_is_explained_with_its_mend(self, service: Service) -> None:
+        """A module that is missing; and the status says so for as long as it is held for that."""
+        settings = {"environment": {"STANDIN_START": "missing_module"}}
+        service.settings(comfyui=settings, restart={"first_delay": 1000, "longest_delay": 1000})
+        done = service.run("up", "-d")
+        assert done.returncode == 1
+        told = [line for line in done.stderr.splitlines() if line.startswith("comfyui: ")]
+        assert told[0].startswith("comfyui: missing_module: ")
+        assert "einops" in told[0]
+        assert told[1].startswith("comfyui: fix: ")
+        wait_until(lambda: all(line in service.ok("status") for line in told), what="the status says so, too")
 
     def test_ctrl_c_while_it_waits_leaves_it_in_the_background(self, service: Service) -> None:
         service.settings(comfyui={"environment": {"STANDIN_START": "slow:2"}})
@@ -62,7 +79,7 @@ class TestBackground:
 
     def test_the_environment_chooses_as_the_settings_file_does(self, service: Service) -> None:
         service.ok("up", "-d", COMFY_SUPERVISOR__COMFYUI__CORS_ORIGIN="https://example.org")
-        assert "https://example.org" in psutil.Process(service.info().pid).cmdline()
+        assert "https://example.org" in psutil.Process(service.pid()).cmdline()
 
 
 class TestForeground:
@@ -90,13 +107,15 @@ class TestForeground:
         up.wait_for("API ready")
         service.ok("down")
         assert up.end() == 0
-        assert "supervisord has ended" in up.output
+        assert up.output.endswith("stopped from elsewhere: ComfyUI and supervisord have ended\n")
+        assert "does not answer" not in up.output
 
     def test_a_supervisord_that_was_killed_is_not_fine(self, service: Service) -> None:
         up = service.start("up")
         up.wait_for("API ready")
         os.kill(service.supervisord_pid(), signal.SIGKILL)
         assert up.end() == 1
+        assert "supervisord has ended, and nobody asked it to; look at " in up.output
         kill_all(service)
 
     def test_ctrl_c_before_the_api_is_ready(self, service: Service) -> None:
@@ -126,10 +145,31 @@ class TestForeground:
         assert up.end() == 130
         assert not service.processes()
 
+    def test_it_is_given_up_only_where_no_instance_can_go_on(self, gpu_service: Service, nvml: Nvml) -> None:
+        nvml.cards([Card(), Card()])
+        gpu_service.settings(gpu={"devices": "all"}, paths={"output": str(gpu_service.folder / "output")})
+        gpu_service.ok("render")
+        lost = holds.Hold(holds.GPU_FAULT, "the GPU is lost", time.time())
+        holds.write(str(gpu_service.state / "run" / "gpu0"), lost)
+        up = gpu_service.start("up", "--exit-on-give-up")
+        up.wait_for("comfyui:gpu0: held: the GPU is lost")
+        up.wait_for("comfyui:gpu1: API ready")
+        assert up.process.poll() is None
+        holds.write(str(gpu_service.state / "run" / "gpu1"), lost)
+        os.kill(next(row["pid"] for row in gpu_service.status() if row["id"] == "gpu1"), signal.SIGKILL)
+        assert up.end() == 1
+        assert up.output.endswith("all that is to run is given up (--exit-on-give-up): stopping supervisord\n")
+        assert not gpu_service.processes()
+
+    def test_giving_up_is_for_the_foreground(self, service: Service) -> None:
+        done = service.run("up", "--detach", "--exit-on-give-up")
+        assert done.returncode == 2
+        assert "it doesn't go with --detach" in done.stderr
+
     def test_what_happens_is_told_as_it_happens(self, service: Service) -> None:
         up = service.start("up")
         up.wait_for("API ready")
-        pid = service.info().pid
+        pid = service.pid()
         os.kill(pid, signal.SIGKILL)
         up.wait_for(f"process {pid} ended")
         wait_until(lambda: up.output.count("API ready") == 2)
@@ -168,6 +208,25 @@ class TestTwo:
             assert not service.conf.exists()
         assert second.end() == 0
 
+    def test_what_the_first_has_remembered_meanwhile_is_heeded(self, gpu_service: Service, nvml: Nvml) -> None:
+        """Else one port could be given twice."""
+        nvml.cards([Card(), Card()])
+        gpu_service.settings(gpu={"devices": "all"}, paths={"output": str(gpu_service.folder / "output")})
+        gpu_service.ok("render")
+        memory = gpu_service.state / "instances.json"
+        remembered, (low, high) = memory.read_text(), (gpu_service.port, gpu_service.port + 1)
+        memory.unlink()
+        with (gpu_service.state / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            second = gpu_service.start("render")
+            process = psutil.Process(second.process.pid)
+            wait_until(lambda: any(file.path == lock.name for file in process.open_files()))
+            swapped = remembered.replace(f'"port": {low}', '"port": 0').replace(f'"port": {high}', f'"port": {low}')
+            memory.write_text(swapped.replace('"port": 0', f'"port": {high}'))
+        assert second.end() == 0
+        conf = gpu_service.conf.read_text()
+        assert conf.index(f"--port {high}") < conf.index(f"--port {low}")
+
     def test_one_whose_configuration_was_removed_is_still_found(self, up: Service) -> None:
         text = up.conf.read_text()
         up.conf.unlink()
@@ -188,15 +247,36 @@ class TestPorts:
         service.ok("up", "-d")
         service.ok("stop")
         with socket.create_server(("127.0.0.1", service.port)):
-            service.ok("start")
+            service.supervisorctl("start", "comfyui")
             wait_until(lambda: service.status()[0]["state"] == "HELD")
             assert f"port {service.port} is held by " in service.status()[0]["text"]
 
 
 class TestLeftovers:
+    def test_a_leftover_that_answers_is_not_taken_for_what_is_held(self, service: Service) -> None:
+        """It has the port, and its jobs; but it is not what supervisord has started."""
+        service.ok("up", "-d")
+        os.kill(service.supervisord_pid(), signal.SIGKILL)
+        wait_until(lambda: len(service.processes()) == 1)
+        holds.write(str(service.state / "run" / "cpu"), holds.Hold(holds.GPU_FAULT, "GPU 0 is lost", time.time()))
+        done = service.run("up", "-d")
+        assert done.returncode == 1
+        assert "held: GPU 0 is lost" in done.stdout
+        assert service.answers()
+        assert (service.status()[0]["state"], service.status()[0]["ready"]) == ("HELD", False)
+        service.ok("down")
+        wait_until(lambda: not service.processes())
+
+    def test_a_leftover_alone_is_brought_down_too(self, service: Service) -> None:
+        service.ok("up", "-d")
+        os.kill(service.supervisord_pid(), signal.SIGKILL)
+        wait_until(lambda: len(service.processes()) == 1)
+        assert service.ok("down").startswith("comfyui: ended python")
+        assert not service.processes()
+
     def test_a_killed_supervisord_is_no_obstacle_and_its_orphans_are_ended(self, service: Service) -> None:
         service.ok("up", "-d")
-        orphan = service.info().pid
+        orphan = service.pid()
         os.kill(service.supervisord_pid(), signal.SIGKILL)
         wait_until(lambda: len(service.processes()) == 1)
         assert (service.state / "run" / "supervisor.sock").exists()
@@ -247,6 +327,13 @@ class TestStoppedSupervisord:
 
 
 class TestNoComfyui:
+    def test_an_interpreter_without_torch(self, service: Service) -> None:
+        service.settings(comfyui=without_torch(service))
+        said = service.refused("up", "-d")
+        assert f'comfyui.python = "{service.folder}/no-torch": has no torch, ' in said
+        assert f"-m pip install -r {service.folder}/ComfyUI/requirements.txt" in said
+        assert not service.state.exists()
+
     def test_none_is_found(self, service: Service) -> None:
         service.settings(comfyui={"directory": ""})
         said = service.refused("up", "-d")
@@ -258,6 +345,13 @@ class TestNoComfyui:
         said = service.refused("up", "-d")
         assert "is not ComfyUI's folder (main.py and comfy/cli_args.py not found)" in said
         assert not service.state.exists()
+
+
+def seconds_left(service: Service) -> int:
+    """Return in how many seconds the next start is, as ``status`` tells it."""
+    wait_until(lambda: service.status()[0]["state"] == "HELD")
+    (figure,) = re.findall(r"next start in (\d+) s", service.status()[0]["text"])
+    return int(figure)
 
 
 def kill_all(service: Service) -> None:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 import comfy_supervisor
+from comfy_supervisor import machine, plan
+from comfy_supervisor.comfyui.torch import torch_facts
+from comfy_supervisor.model import Installation
 from tests.cli.service import Service
-from tests.comfyui_server import STANDIN_FOLDER, image_job
-from tests.support import make_program
+from tests.comfyui_server import STANDIN_FOLDER, image_job, sleep_job
+from tests.support import CLI_ARGS, make_comfyui, make_program, wait_until
 
 NAME = "nobody"
 
@@ -58,6 +63,15 @@ class TestRoot:
     def test_root_is_warned(self, service: Service) -> None:
         assert "note: ComfyUI will run as root" in service.run("render").stderr
 
+    def test_root_goes_on_as_whoever_the_state_folder_belongs_to(self, open_service: Service) -> None:
+        """Files of root's would be out of that account's reach."""
+        nobody = pwd.getpwnam(NAME)
+        open_service.state.mkdir()
+        os.chown(open_service.state, nobody.pw_uid, nobody.pw_gid)
+        open_service.ok("render")
+        assert (open_service.state / "supervisord.conf").exists()
+        assert {file.stat().st_uid for file in open_service.state.rglob("*")} == {nobody.pw_uid}
+
     def test_a_user_that_does_not_exist(self, service: Service) -> None:
         service.settings(comfyui={"user": "no-such-user"})
         said = service.refused("render")
@@ -71,6 +85,16 @@ class TestRoot:
         assert f'comfyui.user = "{NAME}": has no way to {python}: ' in said
         assert f'comfyui.user = "{NAME}": has no way to {service.folder}: ' in said
         assert not service.state.exists()
+
+    @pytest.mark.parametrize("extension", [True, False])
+    def test_a_user_that_could_not_load_the_extension(
+        self, extension: bool, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = Path(shutil.copytree(plan.EXTENSION, service.folder / "extension")) / "comfy_supervisor_bridge"
+        monkeypatch.setattr(plan, "EXTENSION", folder.parent)
+        service.settings(comfyui={"user": NAME}, jobs={"extension": extension})
+        said = service.refused("render")
+        assert [f"has no way to {folder / name}: " in said for name in ("__init__.py", "schema.sql")] == [extension] * 2
 
 
 class TestOwnAccount:
@@ -89,7 +113,7 @@ class TestOwnAccount:
         assert done.returncode == 0, done
         assert "as root" not in done.stderr
         nobody = pwd.getpwnam(NAME)
-        process = psutil.Process(nobodys.info().pid)
+        process = psutil.Process(nobodys.pid())
         assert set(process.uids()) == {nobody.pw_uid}
         assert set(process.gids()) == {nobody.pw_gid}
         environ = process.environ()
@@ -119,13 +143,81 @@ class TestOwnAccount:
         nobodys.ok("start")
         nobodys.wait_for_api()
 
+    def test_jobs_outlive_comfyui_across_the_two_users(self, nobodys: Service) -> None:
+        """The extension writes the journal as the user, the listener as root: it stays the user's, closed to others."""
+        nobodys.ok("up", "-d")
+        prompt_id = nobodys.submit(sleep_job(3.0))
+        before = nobodys.pid()
+        wait_until(lambda: "running" in nobodys.ok("jobs"), what="the job runs")
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: nobodys.rpc.state() and nobodys.pid() != before)
+        nobodys.wait_for_api()
+        assert nobodys.finished(prompt_id)["status"]["completed"]
+        for file in (nobodys.state / "cpu").glob("journal.sqlite*"):
+            status = file.stat()
+            assert (status.st_uid, oct(status.st_mode & 0o777)) == (pwd.getpwnam(NAME).pw_uid, "0o600"), file
+        assert "can't be" not in nobodys.log("comfyui-health")
+
     def test_from_root_to_the_user(self, nobodys: Service) -> None:
-        """What root's ComfyUI left in the folders is no obstacle."""
+        """What root's ComfyUI left in the folders is handed over: its own, and nothing beyond."""
         nobodys.ok("up", "-d", COMFY_SUPERVISOR__COMFYUI__USER="", COMFY_SUPERVISOR__COMFYUI__ENVIRONMENT="{}")
         nobodys.ok("down")
+        own, roots = nobodys.state / "cpu", nobodys.folder / "roots"
+        (own / "user" / "default").mkdir(parents=True)
+        (own / "user" / "default" / "settings.json").write_text("{}")
+        (own / "of-another").touch()
+        os.chown(own / "of-another", 1, 1)
+        roots.mkdir()
+        (roots / "precious").touch()
+        (own / "link").symlink_to(roots / "precious")
+        (own / "user" / "folder").symlink_to(roots)
         nobodys.ok("up", "-d")
-        assert psutil.Process(nobodys.info().pid).username() == NAME
+        uid = pwd.getpwnam(NAME).pw_uid
+        left = ("starts.json", "link", "user", "user/default", "user/default/settings.json", "user/folder")
+        assert {(own / name).lstat().st_uid for name in left} == {uid}
+        assert (own / "of-another").stat().st_uid == 1
+        assert {path.stat().st_uid for path in (roots, roots / "precious", nobodys.conf)} == {0}
+        assert psutil.Process(nobodys.pid()).username() == NAME
         assert "can't be" not in nobodys.log()
+
+
+class TestWhoExecutesComfyui:
+    """Its files belong to whoever wrote them: root reads none of them by executing it."""
+
+    NOTE = "import os\nprint(os.geteuid(), os.getegid(), os.getgroups(), os.environ['HOME'], file=open({!r}, 'a'))\n"
+
+    def noted(self, file: Path) -> set[str]:
+        """Return who has executed it."""
+        return set(file.read_text().splitlines())
+
+    def nobody(self) -> str:
+        """Return how nobody is noted."""
+        account = machine.account(NAME)
+        return f"{account.uid} {account.gid} {os.getgrouplist(NAME, account.gid)} {account.home}"
+
+    @pytest.fixture
+    def notes(self, open_service: Service) -> Path:
+        """Give a file that everybody can write to."""
+        file = open_service.folder / "notes"
+        file.touch()
+        file.chmod(0o666)
+        return file
+
+    def test_its_options_are_read_as_the_account(self, open_service: Service, notes: Path) -> None:
+        comfyui = make_comfyui(open_service.folder / "ComfyUI", self.NOTE.format(str(notes)) + CLI_ARGS)
+        python = str(open_service.python)
+        open_service.settings(comfyui={"directory": str(comfyui), "python": python, "user": NAME})
+        open_service.ok("render", "--stdout")
+        open_service.ok("gpus")
+        assert self.noted(notes) == {self.nobody()}
+
+    def test_its_torch_is_asked_as_the_account(self, open_service: Service, notes: Path, base: str) -> None:
+        folder = open_service.folder / "site"
+        folder.mkdir(mode=0o755)
+        (folder / "torch.py").write_text(self.NOTE.format(str(notes)))
+        found = Installation(Path("/"), Path(base), "")
+        torch_facts(found, environment={"PYTHONPATH": str(folder)}, account=machine.account(NAME))
+        assert self.noted(notes) == {self.nobody()}
 
 
 class TestNotRoot:
@@ -167,5 +259,5 @@ class TestNotRoot:
         open_service.settings()
         done = self.run(open_service, "up", "-d")
         assert done.returncode == 0, done
-        assert psutil.Process(open_service.info().pid).username() == NAME
+        assert psutil.Process(open_service.pid()).username() == NAME
         assert self.run(open_service, "down").returncode == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comfy_supervisor.comfyui import pythons
-from comfy_supervisor.comfyui.find import candidates, find
+from comfy_supervisor.comfyui.find import candidates, find, is_standin
 from comfy_supervisor.comfyui.pythons import environments, interpreters
 from comfy_supervisor.errors import UserError
 from comfy_supervisor.model import Installation
@@ -164,6 +164,15 @@ def test_standin_is_our_own_folder_run_by_our_own_interpreter(machine: Machine) 
     installation = machine.find("standin")
     assert installation.directory.parts[-2:] == ("comfy_supervisor", "standin")
     assert installation.python == Path(sys.executable)
+
+
+def test_standin_by_variable_where_no_setting_says_otherwise(machine: Machine) -> None:
+    machine.environ["COMFYUI_DIR"] = "standin"
+    assert machine.find() == machine.find("standin")
+    assert is_standin(machine.find().directory)
+    folder = make_comfyui(machine.home / "ComfyUI")
+    assert machine.find(str(folder)).directory == folder
+    assert not is_standin(folder)
 
 
 # The interpreter

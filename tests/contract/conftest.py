@@ -55,11 +55,11 @@ def comfyui(running: tuple[Server, float]) -> Server:
 
 @pytest.fixture
 def start(kind: Kind, tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Start a process of one's own, with further flags."""
+    """Start a process of one's own, with further flags and environment."""
     servers: list[Server] = []
 
-    def start_one(*flags: str, port: int | None = None) -> Server:
-        servers.append(Server(kind, tmp_path / str(len(servers)), *flags, port=port))
+    def start_one(*flags: str, port: int | None = None, **environment: str) -> Server:
+        servers.append(Server(kind, tmp_path / str(len(servers)), *flags, port=port, environment=environment))
         return servers[-1]
 
     yield start_one

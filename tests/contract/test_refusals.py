@@ -128,7 +128,7 @@ def test_a_number_in_a_string_is_a_number(comfyui: Server) -> None:
 def test_a_value_that_is_none_of_the_choices(comfyui: Server) -> None:
     problem = only_problem(refusal(comfyui, fail_job("nonsense")), "1", "1")
     assert (problem["type"], problem["message"]) == ("value_not_in_list", "Value not in list")
-    assert problem["details"] == "kind: 'nonsense' not in ['error', 'cuda_poisoned', 'cuda_oom']"
+    assert problem["details"] == "kind: 'nonsense' not in ['error', 'cuda_poisoned', 'cuda_error', 'cuda_oom']"
     assert problem["extra_info"]["received_value"] == "nonsense"
 
 

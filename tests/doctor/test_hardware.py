@@ -67,10 +67,11 @@ def test_the_only_gpu_is_lost(box: Machine) -> None:
 
 
 def test_what_cannot_be_meant_is_a_problem(box: Machine) -> None:
-    box.configure(comfyui__user='"nobody-of-that-name"')
+    box.nvml.cards([CARD])
+    box.configure(gpu__devices='["GPU-nowhere"]')
     found = one(hardware.instances(box.meet()))
     assert found.verdict is Verdict.PROBLEM
-    assert "nobody-of-that-name" in found.found
+    assert "GPU-nowhere" in found.found
 
 
 def test_option_that_comfyui_refuses_is_a_problem(box: Machine) -> None:
@@ -92,7 +93,7 @@ def test_dynamic_vram_note_names_the_setting_that_leaves_it_on(box: Machine) -> 
 
 
 def test_notes_on_an_open_api(box: Machine) -> None:
-    box.configure(comfyui__listen='"0.0.0.0"', comfyui__cors_origin='"*"')
+    box.configure(comfyui__listen='"0.0.0.0"', comfyui__cors_origin='"*"', security__expose="true")
     found = " ".join(one.found for one in hardware.notes(box.meet()))
     assert "0.0.0.0 and has no password" in found
     assert "origin check" in found

@@ -55,6 +55,13 @@ def test_interpreter_that_does_not_run(box: Machine) -> None:
     )
 
 
+def test_an_account_that_is_not_there(box: Machine) -> None:
+    box.configure(comfyui__user='"nobody-of-that-name"')
+    _, found = installation.comfyui(box.meet())
+    assert found.verdict is Verdict.PROBLEM
+    assert found.found.startswith('comfyui.user = "nobody-of-that-name": ')
+
+
 def test_stand_in_is_no_comfyui(box: Machine) -> None:
     box.configure(comfyui__directory='"standin"')
     found = one(installation.comfyui(box.meet()))

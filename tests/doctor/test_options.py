@@ -26,7 +26,10 @@ def test_flags_are_shown_with_what_proved_them(box: Machine) -> None:
         "--disable-auto-launch"
     )
     assert str(box.comfyui / "comfy" / "cli_args.py") in flags.wanted
-    assert [one.found for one in left_out] == ["--dont-print-server: ComfyUI 0.3.64 has no such option"]
+    assert [one.found for one in left_out] == [
+        f"{argv}: ComfyUI 0.3.64 has no such option"
+        for argv in ("--dont-print-server", f"--extra-model-paths-config {box.state}/extension.yaml")
+    ]
 
 
 def test_nothing_bad(box: Machine) -> None:

@@ -108,8 +108,14 @@ def test_configuration_that_is_up_to_date_and_then_is_not(box: Machine) -> None:
     assert one(service.configuration(box.meet())).verdict is Verdict.OK
     box.configure(logs__backups="7")
     found = one(service.configuration(box.meet()))
-    assert (found.verdict, found.mend) == (Verdict.WARNING, "comfy-supervisor apply")
+    assert (found.verdict, found.mend) == (Verdict.WARNING, "comfy-supervisor up")
     assert "supervisord.conf would change" in found.found
+
+
+def test_a_running_supervisord_is_told_of_changes_by_apply(box: Machine) -> None:
+    with running(box):
+        box.configure(logs__backups="7")
+        assert one(service.configuration(box.meet())).mend == "comfy-supervisor apply"
 
 
 @pytest.mark.parametrize(("length", "verdict"), [(20, Verdict.OK), (200, Verdict.PROBLEM)])

@@ -81,9 +81,9 @@ def test_whole_group_is_killed(script: Path, tmp_path: Path) -> None:
         f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\n"
         "time.sleep(600)\n"
     )
-    process = helper._start("detect")
+    process = helper.start(script, "detect", stdin=subprocess.DEVNULL, stderr=None)
     wait_until(lambda: pids.exists() and pids.stat().st_size > 0)
-    helper._end(process)
+    helper.end(process)
     both = [int(pid) for pid in pids.read_text().split()]
     wait_until(lambda: not any(map(is_running, both)))
 

@@ -6,13 +6,17 @@ import csv
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from comfy_supervisor.gpu import detect, use
+from comfy_supervisor.gpu.watch import Pace, Watch
 from comfy_supervisor.model import Driver
 from tests.nvml import functions
+from tests.support import wait_until
 
+PROCESSES = "nvidia-smi --query-compute-apps=gpu_uuid,pid --format=csv,noheader"
 LOAD = "import ctypes, sys; library = ctypes.CDLL('libnvidia-ml.so.1'); "
 
 
@@ -57,3 +61,39 @@ def test_report_agrees_with_nvidia_smi() -> None:
 @pytest.mark.usefixtures("driver")
 def test_use_knows_every_usable_gpu() -> None:
     assert set(use()) == {gpu.uuid for gpu in detect().usable}
+
+
+@pytest.fixture
+def watch(driver: None) -> Iterator[Watch]:
+    """A watch that has seen all GPUs."""
+    watch = Watch(Pace(period=0.5))
+    watch.start()
+    wait_until(lambda: watch.devices or watch.trouble, deadline=90)
+    yield watch
+    watch.close()
+
+
+def test_watch_sees_every_usable_gpu_at_work(watch: Watch) -> None:
+    """Also as time goes by, and none has a fault."""
+    first = watch.devices
+    wait_until(lambda: watch.devices and watch.devices is not first, what=watch.trouble)
+    assert watch.trouble == ""
+    assert {device.uuid for device in watch.devices} >= {gpu.uuid for gpu in detect().usable}
+    for gpu in detect().usable:
+        seen = watch.sight(gpu.uuid, set())
+        assert seen.fault == ""
+        assert seen.percent is None or 0 <= seen.percent <= 100
+
+
+def test_watch_knows_the_processes_that_nvidia_smi_knows(watch: Watch) -> None:
+    if not shutil.which("nvidia-smi"):
+        pytest.skip("this machine has no nvidia-smi to compare with")
+    if any(gpu.mig for gpu in detect().gpus):
+        pytest.skip("with MIG, nvidia-smi names the whole GPU for each process")
+
+    def missing() -> set[tuple[str, int]]:
+        output = subprocess.run(PROCESSES.split(), capture_output=True, text=True, check=True).stdout
+        theirs = {(uuid, int(pid)) for uuid, pid in csv.reader(output.splitlines(), skipinitialspace=True)}
+        return theirs - {(device.uuid, pid) for device in watch.devices for pid in device.memory or ()}
+
+    wait_until(lambda: not missing(), what="the same processes")

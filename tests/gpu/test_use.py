@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import psutil
 import pytest
 
 from comfy_supervisor.gpu import use
 from comfy_supervisor.model import GpuUse
 from tests.nvml import Card, Instance, Nvml
+from tests.support import is_running, wait_until
 
 FIRST = "GPU-00000000-0000-0000-0000-000000000000"
 SECOND = "GPU-00000001-0000-0000-0000-000000000000"
@@ -61,3 +66,17 @@ def test_hang_is_empty(nvml: Nvml) -> None:
     nvml.cards([Card()])
     nvml.hang("nvmlDeviceGetUtilizationRates")
     assert use(deadline=1) == {}
+
+
+def test_a_helper_that_is_left_alone_ends(nvml: Nvml) -> None:
+    """Whoever asked was killed, within a call that does not return."""
+    nvml.cards([Card()])
+    nvml.hang("nvmlDeviceGetMemoryInfo")
+    code = "from comfy_supervisor.gpu import use; use(deadline=4.0)"
+    with subprocess.Popen([sys.executable, "-c", code]) as parent:
+        asked = psutil.Process(parent.pid)
+        wait_until(lambda: asked.children())
+        (left,) = asked.children()
+        parent.kill()
+    assert left.is_running()
+    wait_until(lambda: not is_running(left.pid), 30)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,48 @@ def test_only_the_named_hold_is_cleared(tmp_path: Path) -> None:
     assert holds.read(str(tmp_path)) == other
     holds.clear(str(tmp_path), only=other)
     assert holds.read(str(tmp_path)) is None
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("looks", [[1], [2], [1, 2]])
+def test_a_hold_that_comes_while_another_is_cleared_stays(
+    looks: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else writes between two steps: after the first look, after the second one (aside), or after both."""
+    mine = Hold("backoff", "mine", 1.0, by="launcher")
+    theirs = [Hold("maintenance", f"new fans {number}", 1.0) for number in looks]
+    holds.write(str(tmp_path), mine)
+    genuine, count = records.read, iter(range(1, 10))
+
+    def read(path: str) -> dict[str, object] | None:
+        found = genuine(path)
+        if next(count) in looks:
+            holds.write(str(tmp_path), theirs[len(written)])
+            written.append(path)
+        return found
+
+    written: list[str] = []
+    monkeypatch.setattr(records, "read", read)
+    holds.clear(str(tmp_path), only=mine)
+    assert holds.read(str(tmp_path)) == theirs[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["hold.json"]
+
+
+def test_a_hold_that_somebody_lifts_while_it_is_cleared_is_lifted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Hold("backoff", "mine", 1.0)
+    holds.write(str(tmp_path), mine)
+    genuine = records.read
+
+    def read(path: str) -> dict[str, object] | None:
+        found = genuine(path)
+        records.remove(path)
+        return found
+
+    monkeypatch.setattr(records, "read", read)
+    holds.clear(str(tmp_path), only=mine)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -88,7 +132,7 @@ def test_hostile_records_are_malformed(content: str, tmp_path: Path) -> None:
 
 def test_a_folder_in_its_place_is_malformed_and_set_aside(tmp_path: Path) -> None:
     (tmp_path / "hold.json").mkdir()
-    with pytest.raises(MalformedError, match="Is a directory"):
+    with pytest.raises(MalformedError, match="not a plain file"):
         holds.read(str(tmp_path))
     records.set_aside(holds.path(str(tmp_path)))
     assert (tmp_path / "hold.json.bad").is_dir()
@@ -98,7 +142,7 @@ def test_a_write_follows_no_link_that_somebody_has_laid(tmp_path: Path) -> None:
     """Root writes holds into a folder that belongs to ComfyUI's user."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    (tmp_path / f"hold.json.{os.getpid()}.tmp").symlink_to(victim)
+    (tmp_path / f"hold.json.{os.getpid()}.{threading.get_native_id()}.tmp").symlink_to(victim)
     (tmp_path / "hold.json").symlink_to(victim)
     holds.write(str(tmp_path), Hold("maintenance", "new fans", 1.0))
     assert victim.read_text() == "precious"
@@ -110,7 +154,7 @@ def test_a_link_that_comes_back_at_the_wrong_moment_is_not_followed_either(
 ) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    (tmp_path / f"hold.json.{os.getpid()}.tmp").symlink_to(victim)
+    (tmp_path / f"hold.json.{os.getpid()}.{threading.get_native_id()}.tmp").symlink_to(victim)
     monkeypatch.setattr(records, "remove", lambda _: None)
     with pytest.raises(FileExistsError):
         holds.write(str(tmp_path), Hold("maintenance", "new fans", 1.0))
@@ -122,3 +166,20 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         holds.write(str(tmp_path), Hold("maintenance", "new fans", 1.0))
     assert [path.name for path in tmp_path.iterdir()] == ["hold.json"]
+
+
+@pytest.mark.parametrize("lay", [os.mkfifo, lambda path: Path(path).symlink_to("/dev/zero")])
+def test_neither_a_pipe_nor_a_link_is_read(lay: Callable[[str], None], tmp_path: Path) -> None:
+    """ComfyUI's account owns the folder: it must neither stop nor fool root, who reads there."""
+    lay(holds.path(str(tmp_path)))
+    with pytest.raises(MalformedError):
+        holds.read(str(tmp_path))
+
+
+def test_a_link_is_not_read_either_where_it_leads_to_a_record(tmp_path: Path) -> None:
+    """Somebody else's would be told as this instance's."""
+    (tmp_path / "another").mkdir()
+    holds.write(str(tmp_path / "another"), Hold("maintenance", "a secret", 1.0))
+    (tmp_path / "hold.json").symlink_to(tmp_path / "another" / "hold.json")
+    with pytest.raises(MalformedError):
+        holds.read(str(tmp_path))

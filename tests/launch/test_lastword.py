@@ -35,6 +35,16 @@ def test_the_end_after_the_start_is_found(pid: int, ending: str) -> None:
     assert lastword.find(LOG, "comfyui", pid) == ending
 
 
+def test_the_end_of_a_launcher_that_waited_afterwards_is_not_the_lifes() -> None:
+    log = LOG + "2026-11-23 12:29:40,100 WARN exited: comfyui (terminated by SIGKILL; not expected)\n"
+    assert lastword.find(log, "comfyui", 200) == "exited: terminated by SIGSEGV (core dumped); not expected"
+
+
+def test_a_stop_of_a_launcher_that_waited_afterwards_is_somebodys_word() -> None:
+    log = LOG + "2026-11-23 12:29:40,100 WARN stopped: comfyui (terminated by SIGKILL)\n"
+    assert lastword.find(log, "comfyui", 200) == "stopped: terminated by SIGKILL"
+
+
 def test_a_stop_is_told_from_a_death() -> None:
     assert lastword.find(LOG[: LOG.index("200")], "comfyui", 100) == "stopped: exit status 0"
 
@@ -47,11 +57,40 @@ def test_what_a_program_printed_is_not_mistaken_for_supervisords_word() -> None:
     assert lastword.find("stopped: comfyui (exit status 0)\nhe said: stopped: comfyui (x)\n", "comfyui", 1) == ""
 
 
+OURS = "2026-11-23 12:29:36 comfy-supervisor: waiting (backoff): 2 short lives in a row\n"
+
+
+@pytest.mark.parametrize(
+    ("log", "line"),
+    [
+        ("", ""),
+        ("one\ntwo\n\n", "two"),
+        ("usage: main.py\nmain.py: error: unrecognized arguments: --nope\n", "main.py: error: unrecognized"),
+        ("Traceback (most recent call last):\n  File x\n    y\nKeyError: 'z'\n  + a note\n", "KeyError: 'z'"),
+        ("Fatal Python error: Aborted\n\nThread 1:\n  File x\n\nExtension modules: a, b\n", "Fatal Python error: A"),
+        ("\x1b[31m[ERROR]\x1b[0m it\tis\x07 bad\n", "[ERROR] it is bad"),
+        (f"of an earlier life\n{OURS}", ""),
+        (f"of an earlier life\n{OURS}of the last\n", "of the last"),
+        ("x" * 5000, "x" * 199 + "…"),
+    ],
+)
+def test_the_line_that_tells_most(log: str, line: str) -> None:
+    assert lastword.telling(log)[: len(line) or None] == line
+
+
+def test_what_the_next_launcher_said_is_none_of_it() -> None:
+    log = f"of an earlier life\n{OURS}of the last\n"
+    assert lastword.without_next(f"{log}{OURS}{OURS}") == log
+    assert lastword.without_next(log) == log
+    assert lastword.without_next(OURS) == ""
+
+
 @pytest.mark.parametrize(
     "url", ["", "unix:///no/such/socket", "http://127.0.0.1:1", "http://x:y", "nonsense", "unix://" + "x" * 200]
 )
 def test_nobody_to_ask_is_no_answer(url: str) -> None:
     assert lastword.ending(url, "comfyui", 1) == ""
+    assert lastword.said(url, "comfyui") == ""
 
 
 @pytest.mark.parametrize("trickle", [False, True])

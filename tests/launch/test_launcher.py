@@ -8,18 +8,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import psutil
 import pytest
 
-from comfy_supervisor.launch import holds
+from comfy_supervisor.launch import holds, starts
 from comfy_supervisor.launch.holds import Hold
 from tests.launch.conftest import SERVE, Instance
 from tests.supervisord import Supervisord
-from tests.support import is_running, wait_until
+from tests.support import is_running, make_program, wait_until
 
 LONG_BACKOFF = "100:100:600"
 """Whoever backs off with this once too often never comes up within a test."""
@@ -74,6 +77,75 @@ class TestPlainStart:
         assert done.stderr.startswith("usage: ")
 
 
+STOPPED_WHILE_IMPORTING = """
+import os, runpy, sys, weakref
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "comfy_supervisor.launch.holds":
+            gone = set()
+            callback = weakref.ref(gone, lambda _: os.kill(os.getpid(), {number}))
+            del gone
+
+sys.meta_path.insert(0, Finder())
+sys.argv[1:] = ["cpu", "--", "/bin/true"]
+runpy.run_module("comfy_supervisor.launch", run_name="__main__")
+"""
+"""Sends a launcher a signal where an exception is lost: the import system has such places, too."""
+
+
+@contextmanager
+def leftover(environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Give a process of the instance that the environment names, as a killed supervisord leaves one."""
+    with subprocess.Popen(["sleep", "1000"], env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+class TestStop:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_stop_while_the_launcher_imports_is_not_lost(self, number: signal.Signals, tmp_path: Path) -> None:
+        names = {"INSTANCE": "cpu", "STATE": str(tmp_path / "state"), "RUN": str(tmp_path / "run")}
+        environment = {f"COMFY_SUPERVISOR_{name}": value for name, value in names.items()}
+        code = STOPPED_WHILE_IMPORTING.format(number=int(number))
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (-number, "")
+        with leftover(environment) as left:
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            assert left.wait(20) == -signal.SIGTERM  # nobody else would end it
+        assert done.returncode == -number
+
+    def test_a_stop_that_comes_before_the_launcher_can_hear_it_is_not_lost(self, instance: Instance) -> None:
+        """As between supervisord's fork and exec, where its own handlers take the signal."""
+        folder = instance.command.parent
+        launcher = next(line for line in instance.section().splitlines() if line.startswith("command = "))
+        deaf = f"trap '' INT\ntouch {folder}/deaf\nwhile [ ! -e {folder}/go ]; do sleep 0.02; done\n"
+        program = make_program(folder / "deaf.sh", f"{deaf}exec {launcher.partition(' = ')[2]}")
+        instance.supervisord.start(instance.section().replace(launcher, f"command = {program}"))
+        wait_until((folder / "deaf").exists)
+        stopping = threading.Thread(target=stop, args=[instance])
+        stopping.start()
+        wait_until(lambda: instance.supervisord.info().statename == "STOPPING")
+        with leftover({"COMFY_SUPERVISOR_INSTANCE": "cpu", "COMFY_SUPERVISOR_STATE": str(instance.state)}) as left:
+            (folder / "go").touch()
+            stopping.join()
+            assert left.wait(20) == -signal.SIGTERM
+        assert "stopped: comfyui (exit status 0)" in instance.supervisord.log_text()
+        assert not instance.lives
+
+    def test_a_stop_that_follows_a_start_at_once_is_heard(self, instance: Instance) -> None:
+        """At many moments, most of them before the launcher has begun."""
+        instance.supervisord.start(instance.section() + "autostart = false\n")
+        for moment in range(20):
+            start(instance)
+            time.sleep(max(0, moment - 8) * 0.004)
+            stop(instance)
+        assert "SIGKILL" not in instance.supervisord.log_text()
+
+
 class TestHolds:
     def test_a_hold_keeps_comfyui_from_starting_until_it_is_lifted(self, instance: Instance) -> None:
         instance.hold(Hold("maintenance", "new fans", time.time()))
@@ -115,7 +187,7 @@ class TestHolds:
         instance.hold(Hold("maintenance", "new fans", time.time()))
         instance.start()
         instance.wait_for_log("waiting")
-        pid = instance.supervisord.info().pid
+        pid = instance.supervisord.pid()
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: instance.supervisord.info().pid not in {0, pid})
         wait_until(lambda: instance.log_text().count("waiting") == 2)
@@ -125,7 +197,7 @@ class TestHolds:
         instance.hold(Hold("maintenance", "new fans", time.time()))
         instance.start()
         instance.wait_for_log("waiting")
-        pid = instance.supervisord.info().pid
+        pid = instance.supervisord.pid()
         instance.supervisord.kill()
         wait_until(lambda: not is_running(pid))
         assert instance.run.joinpath("hold.json").exists()
@@ -143,7 +215,26 @@ class TestBackoff:
         assert "2 short lives in a row" in log
         assert "(exited: exit status 2; not expected)" in log
         assert "FATAL" not in instance.supervisord.log_text()
-        assert json.loads(instance.state.joinpath("starts.json").read_text())["failures"] >= 4
+        record = json.loads(instance.state.joinpath("starts.json").read_text())
+        assert record["failures"] >= 4
+        assert record["lives"] == record["failures"] + 1
+
+    def test_each_life_is_counted_and_its_last_line_told(self, instance: Instance) -> None:
+        instance.script(f"echo 'KeyError: <life'\"$(wc -l < {instance.lives_file}) & 'more'\"; exit 2")
+        instance.start(COMFY_SUPERVISOR_BACKOFF="0.2:0.2:600")
+        instance.wait_for_life(4)
+        instance.wait_for_log("4 short lives in a row")
+        waits = [line.partition("waiting ")[2] for line in instance.log_text().splitlines() if "waiting " in line]
+        for count, line in enumerate(waits, start=2):
+            assert line.startswith(f"(backoff): {count} short lives in a row, the last one 0 s (exited: exit status 2;")
+            assert f"; its last line: KeyError: <life{count} & 'more'; to start it now" in line
+
+    def test_what_is_told_is_the_end_of_comfyui_not_of_a_launcher_that_waited(self, instance: Instance) -> None:
+        instance.script("exit 3")
+        instance.start(COMFY_SUPERVISOR_BACKOFF=LONG_BACKOFF)
+        instance.wait_for_log("waiting (backoff)")
+        os.kill(instance.supervisord.pid(), signal.SIGKILL)
+        wait_until(lambda: instance.log_text().count("(exited: exit status 3; not expected)") == 2)
 
     def test_a_hold_on_disk_tells_of_the_backoff_and_lifting_it_starts_afresh(self, instance: Instance) -> None:
         instance.script("exit 2")
@@ -162,7 +253,7 @@ class TestBackoff:
         instance.script("exit 2")
         instance.start(COMFY_SUPERVISOR_BACKOFF=LONG_BACKOFF)
         instance.wait_for_log("waiting (backoff)")
-        os.kill(instance.supervisord.info().pid, signal.SIGKILL)
+        os.kill(instance.supervisord.pid(), signal.SIGKILL)
         wait_until(lambda: instance.log_text().count("2 short lives in a row") == 2)
 
     def test_stops_and_starts_of_an_operator_never_back_off(self, instance: Instance) -> None:
@@ -246,6 +337,28 @@ class TestOrphans:
         assert f"(pid {orphan}), left from an earlier life, with SIGTERM" in instance.log_text()
         assert "is held by" not in instance.log_text()
 
+    def test_a_life_that_goes_on_without_its_supervisord_was_none_too_short(self, instance: Instance) -> None:
+        """It is ended, and the next begun at once, however often ComfyUI failed before."""
+        marks = {"COMFY_SUPERVISOR_INSTANCE": "cpu", "COMFY_SUPERVISOR_STATE": str(instance.state)}
+        instance.state.mkdir(parents=True)
+        with subprocess.Popen(["sleep", "1000"], env={**os.environ, **marks}) as left:
+            starts.save(str(instance.state), starts.Start(starts.boot_id(), left.pid, starts.uptime(), 1, 2))
+            instance.start(COMFY_SUPERVISOR_BACKOFF=LONG_BACKOFF)
+            instance.wait_for_life(1)
+        assert f"(pid {left.pid}), left from an earlier life, with SIGTERM" in instance.log_text()
+        assert json.loads(instance.state.joinpath("starts.json").read_text())["failures"] == 1
+
+    def test_a_stop_of_a_launcher_that_waits_leaves_no_comfyui(self, instance: Instance) -> None:
+        """Held before it came to end what was left."""
+        instance.start()
+        old = instance.wait_for_life(1)
+        instance.supervisord.kill()
+        instance.hold(Hold("maintenance", "new fans", time.time()))
+        instance.supervisord.start()
+        instance.wait_for_log("waiting (maintenance)")
+        stop(instance)
+        assert not is_running(old)
+
 
 class TestPort:
     def test_a_taken_port_is_named_with_its_holder_and_waited_for(self, instance: Instance) -> None:
@@ -255,7 +368,7 @@ class TestPort:
             assert f"(pid {os.getpid()}, user " in instance.log_text()
             hold = holds.read(str(instance.run))
             assert hold
-            assert (hold.reason, hold.until) == ("configuration", None)
+            assert (hold.reason, hold.cause, hold.until) == ("configuration", "port_in_use", None)
             assert f"(pid {os.getpid()}, user " in hold.text
             assert not instance.lives
         instance.wait_for_life(1)
@@ -265,7 +378,7 @@ class TestPort:
         with socket.create_server(("127.0.0.1", instance.port)):
             instance.start()
             wait_until(lambda: instance.run.joinpath("hold.json").exists())
-        os.kill(instance.supervisord.info().pid, signal.SIGKILL)
+        os.kill(instance.supervisord.pid(), signal.SIGKILL)
         instance.wait_for_life(1)
         assert not instance.run.joinpath("hold.json").exists()
 
@@ -292,7 +405,7 @@ class TestElsewhere:
         """The second one says so and waits; when the first one stops, it goes on."""
         instance.start()
         instance.wait_for_life(1)
-        first = instance.supervisord.info("comfyui").pid
+        first = instance.supervisord.pid("comfyui")
         folder = tmp_path_factory.mktemp("two")
         second = Supervisord(folder)
         log = folder / "second.log"

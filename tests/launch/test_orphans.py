@@ -67,6 +67,22 @@ def test_a_zombie_is_not_alive(marks: dict[str, str]) -> None:
         assert orphans.find(marks) == []
 
 
+def test_one_whose_threads_outlive_its_first_is_alive(marks: dict[str, str], tmp_path: Path) -> None:
+    """They have the port still: it is free once they are gone."""
+    code = (
+        "import ctypes, os, threading, time; threading.Thread(target=time.sleep, args=(1000,)).start()\n"
+        f"print(flush=True)\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\n"
+        "ctypes.CDLL(None).pthread_exit(None)"
+    )
+    with running(code, marks) as process:
+        (orphan,) = orphans.find(marks)
+        (tmp_path / "go").touch()
+        wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
+        assert orphan.alive
+        process.kill()
+        wait_until(lambda: not orphan.alive)
+
+
 def test_an_orphan_is_ended_and_named(marks: dict[str, str]) -> None:
     said: list[str] = []
     with running(SLEEP, marks) as process:

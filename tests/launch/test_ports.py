@@ -88,16 +88,29 @@ def test_the_right_one_of_two_holders_is_named() -> None:
         assert ports.trouble("127.0.0.1", port) == ""
 
 
+def test_a_holder_that_closes_other_files_meanwhile_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = os.listdir
+
+    def closed_since(folder: str) -> list[str]:
+        names = seen(folder)
+        return ["987654321", *names] if folder.endswith("/fd") else names
+
+    monkeypatch.setattr(os, "listdir", closed_since)
+    with listening("127.0.0.1") as server:
+        assert ports.trouble("127.0.0.1", port_of(server)).endswith(ME)
+
+
 def test_a_holder_that_changes_is_named_anew() -> None:
     with listening("127.0.0.1") as server:
         port = port_of(server)
+        assert ports.trouble("127.0.0.1", port).endswith(ME)
         code = "import sys; print(flush=True); input()"
         process = subprocess.Popen(
             [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[server.fileno()]
         )
         assert process.stdout
         process.stdout.readline()
-        assert ports.trouble("127.0.0.1", port).endswith(ME)
+        assert ports.trouble("127.0.0.1", port).endswith(ME)  # still, though another one has it, too
     wait_until(lambda: f"(pid {process.pid}, " in ports.trouble("127.0.0.1", port))
     process.communicate(b"\n")
 

@@ -64,10 +64,10 @@ def test_numbers_that_make_no_sense_are_refused(text: str) -> None:
 
 
 def test_a_start_is_remembered_within_one_boot(tmp_path: Path) -> None:
-    starts.save(str(tmp_path), Start("this", 123, 45.5, 6))
+    starts.save(str(tmp_path), Start("this", 123, 45.5, 6, 7))
     found = starts.load(str(tmp_path), "this", now=50.0)
     assert found
-    assert vars(found) == {"boot_id": "this", "pid": 123, "at": 45.5, "failures": 6}
+    assert vars(found) == {"boot_id": "this", "pid": 123, "at": 45.5, "failures": 6, "lives": 7}
     assert starts.load(str(tmp_path), "another", now=50.0) is None
 
 

@@ -46,6 +46,19 @@ ERRORS = {
 
 
 @dataclass(frozen=True)
+class Process:
+    """A process that uses a card or a MIG instance."""
+
+    pid: int
+    sm: int = 0
+    """Percent of the card, where NVML tells it by process."""
+    age: float = 0.0
+    """Seconds since that was measured."""
+    memory_mib: int = 0
+    graphics: bool = False
+
+
+@dataclass(frozen=True)
 class Instance:
     """A MIG instance of a card; without a UUID, an empty slot."""
 
@@ -53,6 +66,7 @@ class Instance:
     memory_mib: int = 0
     uuid: str = ""
     used_mib: int = 0
+    processes: tuple[Process, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,7 @@ class Card:
     mig: int = -1
     """Its MIG mode: -1 where it knows none, 0 off, 1 on."""
     instances: tuple[Instance, ...] = ()
+    processes: tuple[Process, ...] = ()
 
     def at(self, index: int) -> Card:
         """Return the card with its gaps filled in for the slot ``index``."""
@@ -91,6 +106,7 @@ class Nvml:
         self._versions = ("550.54.15", 12040)
         self._cards: tuple[Card, ...] = ()
         self._faults: list[str] = []
+        self._events: list[str] = []
         self.uninstall()
         self.hardware()
 
@@ -150,17 +166,32 @@ class Nvml:
         """Have a function print on standard output."""
         self._fault(function, -1, "print")
 
+    def xid(self, number: int, card: int = 0, *, instance: int = -1, times: int = 1, copy: bool = False) -> None:
+        """Have the driver report an error to whoever listens, of one GPU instance of a card or of the whole.
+
+        With ``copy`` it names the card by another handle than the one it is known by.
+        """
+        self._events.append(f"event\t{card}\t{number}\t{instance}\t{times}\t{copy:d}")
+        self._install()
+
+    def mend(self) -> None:
+        """Have every function work again."""
+        self._faults.clear()
+        self._install()
+
     def _fault(self, function: str, card: int, action: str) -> None:
         self._faults.append(f"fault\t{function}\t{card}\t{action}")
         self._install()
 
     def _install(self) -> None:
         """Put the library in, and write what it is to pretend."""
-        self._place().symlink_to(self._library)
         driver, cuda = self._versions
-        lines = [f"driver\t{driver}", f"cuda\t{cuda}", *self._faults]
+        lines = [f"driver\t{driver}", f"cuda\t{cuda}", *self._faults, *self._events]
         lines += [line for card in self._cards for line in _lines(card)]
-        self._script.write_bytes("".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
+        whole = self._script.with_suffix(".new")  # a process that reads it now finds all or nothing of it
+        whole.write_bytes("".join(f"{line}\n" for line in lines).encode(errors="surrogateescape"))
+        whole.replace(self._script)
+        self._place().symlink_to(self._library)
 
     def _place(self) -> Path:
         """Return where the library goes, cleared."""
@@ -173,13 +204,21 @@ class Nvml:
 def _lines(card: Card) -> list[str]:
     memory = (card.memory_mib or 0) * MIB
     whole = ("card", card.uuid, card.name, memory, card.used_mib * MIB, card.pci, card.utilization, card.mig)
-    parts = [("instance", i.uuid, i.name, i.memory_mib * MIB, i.used_mib * MIB) for i in card.instances]
-    return ["\t".join(map(str, row)) for row in (whole, *parts)]
+    rows: list[tuple[object, ...]] = [whole, *map(_process, card.processes)]
+    for each in card.instances:
+        rows.append(("instance", each.uuid, each.name, each.memory_mib * MIB, each.used_mib * MIB))
+        rows += map(_process, each.processes)
+    return ["\t".join(map(str, row)) for row in rows]
+
+
+def _process(process: Process) -> tuple[object, ...]:
+    kind = "G" if process.graphics else "C"
+    return ("process", process.pid, process.memory_mib * MIB, kind, process.sm, process.age)
 
 
 def functions() -> list[str]:
     """Return the names of the functions that the stand-in has."""
-    return re.findall(r"^\S.*\b(nvml[A-Z]\w+)\(.*\{$", SOURCE.read_text(), re.MULTILINE)
+    return re.findall(r"^\S.*\b(nvml[A-Z]\w+)\([^;{]*\) \{$", SOURCE.read_text(), re.MULTILINE)
 
 
 def compile_library(folder: Path) -> Path:

@@ -44,6 +44,8 @@ def test_a_wheel_keeps_the_import_contract(unpacked_wheel: Path) -> None:
     ("module", "line"),
     [
         ("eventlisteners/guilty", "import comfy_supervisor.cli"),
+        ("extension/comfy_supervisor_bridge/guilty", "import comfy_supervisor.errors"),
+        ("extension/comfy_supervisor_bridge/guilty", "def late():\n    import aiohttp"),
         ("flags", "import comfy_supervisor.gpu"),
         ("gpu/guilty", "import pynvml"),
         ("gpu/guilty", "import comfy_supervisor.settings"),

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from comfy_supervisor.settings import reference
-from tests.packaging.documents import EXAMPLE, README, up_to_date, with_part
+from tests.packaging.documents import EXAMPLE, ROOT, parts, up_to_date, with_part
 
 
 def test_the_example_that_ships_is_the_settings_own() -> None:
     assert EXAMPLE.read_text() == reference.example()
 
 
-def test_readme_has_the_tables_of_settings_and_commands() -> None:
-    assert up_to_date(README.read_text()) == README.read_text()
+@pytest.mark.parametrize("document", parts(), ids=lambda document: document.name)
+def test_a_document_has_its_tables_as_the_code_has_them(document: Path) -> None:
+    assert up_to_date(document) == document.read_text()
+
+
+def test_each_promise_is_proved_by_a_test_that_there_is() -> None:
+    promised = re.findall(r"`(tests/[\w/.]+)(?:::(\w+))?`", (ROOT / "docs/security.md").read_text())
+    assert len(promised) > 10
+    for file, name in promised:
+        assert (ROOT / file).exists(), file
+        assert not name or re.search(rf"^(class|def) {name}\b", (ROOT / file).read_text(), re.MULTILINE), name
 
 
 def test_a_text_without_both_marks_is_left_alone() -> None:

@@ -53,6 +53,19 @@ def test_the_launcher_imports_nothing_but_the_standard_library() -> None:
     assert not _guarded(LAUNCHER, "-S")
 
 
+def test_the_extension_imports_nothing_but_the_standard_library() -> None:
+    """ComfyUI's interpreter runs it, and has not a module of comfy-supervisor's."""
+    folder = ROOT / "comfy_supervisor" / "extension"
+    modules = _modules(f"{folder}/comfy_supervisor_bridge", "comfy_supervisor_bridge")
+    assert len(modules) > 1
+    assert not _guarded(modules, "-S", folder=folder)
+
+
+def test_nothing_else_stands_where_comfyui_loads_whatever_it_finds() -> None:
+    found = {path.name for path in (ROOT / "comfy_supervisor" / "extension").iterdir()}
+    assert found - {"__pycache__"} == {"comfy_supervisor_bridge"}
+
+
 def test_help_imports_nothing_that_takes_long() -> None:
     code = "import sys; from comfy_supervisor.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

@@ -30,7 +30,20 @@ def test_a_flag_is_named() -> None:
 
 def test_a_variable_is_named() -> None:
     (found,) = between(OLD, changed("program:comfyui", environment='A="1,2",B="y"'))
-    assert found.reasons == ('environment: without B="x", with B="y"',)
+    assert found.reasons == ("environment: another B",)
+
+
+def test_the_values_of_variables_are_not_told() -> None:
+    """They may be secret, and what is told stands in a journal."""
+    for old, new, told in (
+        ('A="secret"', 'B="secret"', "without A, with B"),
+        ('A="secret"', None, "without A"),
+        (None, 'A="secret,b=c"', "with A"),
+        ("by=hand", 'A="secret"', "without by=hand, with A"),
+    ):
+        before, after = ({} if text is None else {"environment": text} for text in (old, new))
+        (found,) = between({"program:x": {"command": "/x", **before}}, {"program:x": {"command": "/x", **after}})
+        assert found.reasons == (f"environment: {told}",)
 
 
 def test_other_options_show_both_values() -> None:

@@ -92,7 +92,7 @@ def test_an_argument_comes_through_or_is_refused(word: str) -> None:
 @example({"A": "a\\"})
 def test_a_variable_comes_through_or_is_refused_by_name(variables: dict[str, str]) -> None:
     found = refusal(configuration(program(environment=variables)))
-    assert not found or any(found.startswith(f"comfyui.environment.{name} = ") for name in variables)
+    assert not found or any(found.startswith(f"comfyui.environment.{name}: its value, which") for name in variables)
 
 
 @given(folders, folders, folders)
@@ -160,6 +160,13 @@ class TestTheProofItself:
         monkeypatch.setattr(quote, "_variable", lambda text, _: text)
         with pytest.raises(UserError, match=r"supervisord (would|refuses)"):
             prove(configuration(program(environment={"A": value})))
+
+    def test_the_values_of_variables_are_not_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for why in ("its value, which isn't shown, has", "other values in the environment"):
+            with pytest.raises(UserError, match=why) as caught:
+                prove(configuration(program(environment={"A": "secret ;b"})))
+            assert "secret" not in str(caught.value)
+            monkeypatch.setattr(quote, "_variable", lambda *_: "changed secret")
 
     @pytest.mark.parametrize("value", ["%(nothing)s", "50%", EVIL])
     def test_a_command_that_reads_otherwise(self, value: str, monkeypatch: pytest.MonkeyPatch) -> None:

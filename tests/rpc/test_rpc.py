@@ -64,12 +64,6 @@ class TestQuestions:
         for call in (supervisord.rpc.process, supervisord.rpc.start, supervisord.rpc.stop):
             assert call("nobody") == Fault(10, "BAD_NAME", "BAD_NAME: nobody")
 
-    def test_the_log_is_read_from_its_end_whatever_is_in_it(self, supervisord: Supervisord) -> None:
-        supervisord.start()
-        with supervisord.log.open("a") as log:
-            log.write("\x1b[31m<red> & ]]> \x00\x07ü\n")
-        assert str(supervisord.rpc.read_log(last=24)).endswith("[31m<red> & ]]> ü\n")
-
     def test_a_password_is_sent(self, supervisord: Supervisord) -> None:
         port = free_port()
         supervisord.start(f"[inet_http_server]\nport = 127.0.0.1:{port}\nusername = me\npassword = x:ü\n")
@@ -92,7 +86,7 @@ class TestStartAndStop:
     def test_a_start_waits_for_the_end_of_a_stop(self, supervisord: Supervisord) -> None:
         """supervisord would answer "done" and start nothing."""
         start_slow(supervisord)
-        pid = supervisord.info("slow").pid
+        pid = supervisord.pid("slow")
         assert supervisord.rpc.stop("slow", wait=False) is True
         assert state(supervisord, "slow") == "STOPPING"
         assert supervisord.rpc.start("slow") is True
@@ -116,7 +110,7 @@ class TestStartAndStop:
     ) -> None:
         """supervisord refuses to stop it, and starts it again a moment later."""
         supervisord.start(sleeper("loop") + "autorestart = true\n")
-        pid = supervisord.info("loop").pid
+        pid = supervisord.pid("loop")
         rpc = Supervisor(supervisord.url)
         connect = rpc._transport._connect
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ByteSize
 
 from comfy_supervisor.errors import UserError
-from comfy_supervisor.settings import FILE_NAME, Loaded, find, load, salvage
+from comfy_supervisor.settings import FILE_NAME, Loaded, Settings, find, load, salvage
+from comfy_supervisor.settings.complaints import key_paths
 
 
 def write(folder: Path, text: str) -> Path:
@@ -92,7 +96,7 @@ class TestEnvironment:
         assert found == [
             "comfyui.environment.HF = 1: expected a text, or false to remove it (no control characters)",
             "environment variable COMFY_SUPERVISOR__COMFYUI__ENVIRONMENT__A B: comfyui.environment.A B = "
-            '"x": expected a name of letters, digits and _, which doesn\'t begin with a digit',
+            '"…": expected a name of letters, digits and _, which doesn\'t begin with a digit',
         ]
 
     def test_only_the_wrong_entry_is_left_out_of_what_can_be_used(self, tmp_path: Path) -> None:
@@ -105,10 +109,10 @@ class TestEnvironment:
         )
         assert sorted(found) == [
             'comfyui.listen = "x": expected IP addresses, separated by commas',
-            'environment variable COMFY_SUPERVISOR__COMFYUI__ENVIRONMENT: comfyui.environment = "3": '
+            'environment variable COMFY_SUPERVISOR__COMFYUI__ENVIRONMENT: comfyui.environment = "…": '
             "expected a table: a text sets the variable, false removes it",
             'environment variable COMFY_SUPERVISOR__COMFYUI__PORT: comfyui.port = "x": expected a port, 1 to 65535',
-            'environment variable COMFY_SUPERVISOR__COMFYUI__PROT: comfyui.prot = "1": unknown key; '
+            'environment variable COMFY_SUPERVISOR__COMFYUI__PROT: comfyui.prot = "…": unknown key; '
             "did you mean comfyui.port?",
         ]
 
@@ -151,13 +155,13 @@ BAD = [
     ),
     (
         "[comfyui.environment]\n'A B' = 'x'",
-        ['comfyui.environment.A B = "x": expected a name of letters, digits and _, which doesn\'t begin with a digit'],
+        ['comfyui.environment.A B = "…": expected a name of letters, digits and _, which doesn\'t begin with a digit'],
     ),
     (
         "[comfyui.environment]\nHF = 1\n'A B' = 'x'\nOK = 'x'\nZERO = 0\nYES = true",
         [
             "comfyui.environment.HF = 1: expected a text, or false to remove it (no control characters)",
-            'comfyui.environment.A B = "x": expected a name of letters, digits and _, '
+            'comfyui.environment.A B = "…": expected a name of letters, digits and _, '
             "which doesn't begin with a digit",
             "comfyui.environment.ZERO = 0: expected a text, or false to remove it (no control characters)",
             "comfyui.environment.YES = true: expected a text, or false to remove it (no control characters)",
@@ -166,15 +170,15 @@ BAD = [
     (
         '[comfyui.environment]\n"A\\nB" = "x"\n"C" = "x\\ny"',
         [
-            'comfyui.environment."A\\nB" = "x": expected a name of letters, digits and _, '
+            'comfyui.environment."A\\nB" = "…": expected a name of letters, digits and _, '
             "which doesn't begin with a digit",
-            'comfyui.environment.C = "x\\ny": expected a text, or false to remove it (no control characters)',
+            'comfyui.environment.C = "…": expected a text, or false to remove it (no control characters)',
         ],
     ),
     (
         "[comfyui.environment]\nCOMFY_SUPERVISOR_STATE = 'x'\nSUPERVISOR_SERVER_URL = false",
         [
-            'comfyui.environment.COMFY_SUPERVISOR_STATE = "x": expected a name that doesn\'t begin with '
+            'comfyui.environment.COMFY_SUPERVISOR_STATE = "…": expected a name that doesn\'t begin with '
             "COMFY_SUPERVISOR_ or SUPERVISOR_: the launcher is told by these",
             "comfyui.environment.SUPERVISOR_SERVER_URL = false: expected a name that doesn't begin with "
             "COMFY_SUPERVISOR_ or SUPERVISOR_: the launcher is told by these",
@@ -213,6 +217,44 @@ def test_what_can_not_be_meant_together_is_said(text: str, expected: str, tmp_pa
     assert expected in found
 
 
+class TestExposure:
+    """What lets others than this machine's users reach ComfyUI is refused, unless it is said that it is meant."""
+
+    MEND = (
+        "can run code on this machine as ComfyUI's account, without a password; set security.expose = true to allow it"
+    )
+
+    @pytest.mark.parametrize(
+        "listen", ["0.0.0.0", "::", "192.168.1.4", "127.0.0.1,10.0.0.1", "::ffff:10.0.0.1", "fe80::1%eth0"]
+    )
+    def test_an_address_beyond_this_machine(self, listen: str, tmp_path: Path) -> None:
+        text = f"[comfyui]\nlisten = '{listen}'\n"
+        meaning = f"whoever reaches this address {self.MEND}"
+        assert problems(tmp_path, text) == [f'comfyui.listen = "{listen}": {meaning}']
+        assert loaded(tmp_path, f"{text}[security]\nexpose = true").settings.comfyui.listen == listen
+        assert loaded(tmp_path, text, SECURITY__EXPOSE="true").settings.security.expose
+
+    @pytest.mark.parametrize("listen", ["127.0.0.1", "127.8.8.8,::1", "localhost", "::ffff:127.0.0.1"])
+    def test_an_address_of_this_machine_alone_is_fine(self, listen: str, tmp_path: Path) -> None:
+        assert loaded(tmp_path, f"[comfyui]\nlisten = '{listen}'").settings.comfyui.listen == listen
+
+    @pytest.mark.parametrize("origin", ["*", " * ", "null", "NULL"])
+    def test_any_origin(self, origin: str, tmp_path: Path) -> None:
+        """A page in a sandboxed frame has the origin null, and browsers cut blanks off."""
+        text = f"[comfyui]\ncors_origin = '{origin}'\n"
+        meaning = f"any web page open in a browser that reaches it {self.MEND}"
+        assert problems(tmp_path, text) == [f'comfyui.cors_origin = "{origin}": {meaning}']
+        assert loaded(tmp_path, f"{text}[security]\nexpose = true").settings.comfyui.cors_origin == origin
+
+    def test_one_origin_is_fine(self, tmp_path: Path) -> None:
+        assert loaded(tmp_path, "[comfyui]\ncors_origin = 'https://example.org'")
+
+    def test_a_misspelt_word_for_it_opens_nothing(self, tmp_path: Path) -> None:
+        found = problems(tmp_path, "[comfyui]\nlisten = '::'\n[security]\nexpose = 'maybe'")
+        assert found[0] == 'security.expose = "maybe": expected true or false'
+        assert found[1].startswith('comfyui.listen = "::": ')
+
+
 def test_all_mistakes_are_said_at_once(tmp_path: Path) -> None:
     found = problems(
         tmp_path,
@@ -233,6 +275,33 @@ def test_a_file_that_is_no_toml_is_said_with_its_place(content: bytes, tmp_path:
         load(file, {})
 
 
+SECRETIVE = [
+    "[comfyui.environment]\n'HF TOKEN' = 'secret'",
+    '[comfyui.environment]\nHF_TOKEN = "secret\\n"',
+    "[comfyui]\nenvironment = 'HF_TOKEN=secret'",
+    "[comfyui]\nenvironment = ['HF_TOKEN=secret']",
+    "[comfyui]\nHF_TOKEN = 'secret'",
+    "[comfyui.enviroment]\nHF_TOKEN = 'secret'",
+    "comfyui = 'HF_TOKEN=secret'",
+    "[notfy]\nwebhook = 'https://example.org/secret'\nheaders = {Authorization = 'secret'}\nurls = ['secret']",
+    "[notify]\nurls = 'secret'",
+    "[notify]\nweb_hook = 'secret'",
+]
+
+
+@pytest.mark.parametrize("text", SECRETIVE)
+def test_what_may_be_secret_is_not_shown(text: str, tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, text)
+    assert "secret" not in found
+    assert "…" in found
+
+
+@pytest.mark.parametrize("variable", ["COMFYUI__ENVIRONMENT", "COMFYUI", "COMFYUI__HF_TOKEN", "NOTIFY__WEBHOOK"])
+def test_nor_if_a_variable_holds_it(variable: str, tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, "[comfyui]\nport = 1", **{variable: '{"HF_TOKEN": "secret"'})
+    assert "secret" not in found
+
+
 def test_a_long_value_is_cut(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, f"[gpu]\npolicy = '{'x' * 500}'")
     assert len(found) < 200
@@ -251,3 +320,19 @@ def test_the_home_of_nobody_is_refused(tmp_path: Path) -> None:
         loaded(tmp_path, "").path("~nosuch/x")
     with pytest.raises(UserError, match=r'\$COMFY_SUPERVISOR_CONFIG: "~nosuch/x": no home folder'):
         find(None, {"COMFY_SUPERVISOR_CONFIG": "~nosuch/x"}, tmp_path)
+
+
+NUMBERS = [path for path, known in key_paths(Settings) if known.annotation in (int, ByteSize)]
+
+
+@pytest.mark.parametrize("path", NUMBERS, ids=".".join)
+def test_a_number_is_neither_true_nor_a_fraction_and_may_come_as_text(path: tuple[str, ...], tmp_path: Path) -> None:
+    """Pydantic would take true for 1, and 20.0 for 20."""
+    table, key = ".".join(path[:-1]), path[-1]
+    for wrong in ("true", "false", "20.0", "20.5", "nan"):
+        (problem,) = problems(tmp_path, f"[{table}]\n{key} = {wrong}\n")
+        assert problem.startswith(f"{'.'.join(path)} = ")
+        assert ": expected " in problem
+    default: Any = reduce(getattr, path, Settings())
+    found = loaded(tmp_path, "", **{"__".join(path).upper(): str(int(default))}).settings
+    assert reduce(getattr, path, found) == default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,15 @@ def test_what_was_found_is_filled_in(value: str, tmp_path: Path) -> None:
     file = tmp_path / FILE_NAME
     file.write_text(reference.example({"comfyui.directory": value}), encoding="utf-8")
     assert load(file, {}).settings.comfyui.directory == value
+
+
+def test_every_number_of_the_example_says_its_unit() -> None:
+    units = ("seconds", "bytes", "GB", "a port", "a number")
+    lines = reference.example().splitlines()
+    numbers = [at for at, line in enumerate(lines) if re.search(r" = (\d+|\"\d+MiB\")$", line)]
+    assert len(numbers) > 20
+    for at in numbers:
+        assert re.search(rf"\(.*({'|'.join(units)}).*\)$", lines[at - 1]), lines[at]
 
 
 def test_every_key_says_what_it_is_for() -> None:

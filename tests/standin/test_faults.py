@@ -193,6 +193,19 @@ def test_every_answer_leads_elsewhere(server: Server) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (302, "http://127.0.0.1:9/elsewhere")
 
 
+def test_a_submission_is_taken_and_not_answered(server: Server) -> None:
+    def ended() -> int:
+        return len(server.session.get(f"{server.url}/history", timeout=30).json())
+
+    before = ended()  # by other tests: the server is theirs, too
+    server.order("lose_answers", count=1)
+    job = {"prompt": sleep_job(0.05)}
+    with pytest.raises(requests.ConnectionError):
+        server.session.post(f"{server.url}/prompt", json=job, timeout=30)
+    assert server.session.post(f"{server.url}/prompt", json=job, timeout=30).ok
+    wait_until(lambda: ended() == before + 2)
+
+
 def test_every_answer_trickles(server: Server) -> None:
     server.order("slow_loris", interval=0.05)
     with requests.get(f"{server.url}/prompt", timeout=5, stream=True) as answer:

@@ -37,7 +37,7 @@ class StandinSleep:
 class StandinFail:
     @classmethod
     def INPUT_TYPES(cls):  # noqa: N802
-        return {"required": {"kind": (["error", "cuda_poisoned", "cuda_oom"], {"default": "error"})}}
+        return {"required": {"kind": (["error", "cuda_poisoned", "cuda_error", "cuda_oom"], {"default": "error"})}}
 
     RETURN_TYPES = ()
     FUNCTION = "fail"

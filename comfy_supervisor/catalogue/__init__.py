@@ -1,0 +1,22 @@
+"""Known failures as data: how each shows in ComfyUI's log, what it means, and what mends it. Pure."""
+
+from .causes import ENTRIES
+from .entry import TELLS_NOTHING, Entry, Explanation, Kind, Place, Signature
+from .fault import configuration_fault
+from .reading import quoted
+from .reasoning import entry, explain, explain_chunks
+
+__all__ = [
+    "ENTRIES",
+    "TELLS_NOTHING",
+    "Entry",
+    "Explanation",
+    "Kind",
+    "Place",
+    "Signature",
+    "configuration_fault",
+    "entry",
+    "explain",
+    "explain_chunks",
+    "quoted",
+]

@@ -1,0 +1,136 @@
+"""Where the service is to run, as whom, and whether that can be."""
+
+from __future__ import annotations
+
+import grp
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from .. import __version__, machine, paths, plan
+from ..comfyui import find
+from ..errors import UserError
+from ..model import Account, Installation, Machine
+from ..service import Site
+from ..settings import Loaded
+
+DEFAULT_ACCOUNT = "comfyui"
+GPU_GROUPS = ("video", "render")
+"""Whose members may use GPUs, where not everybody may; only those that there are are named."""
+TMP = Path("/tmp")  # noqa: S108  # not used, but refused
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Whom the service is to run as."""
+
+    account: Account
+    exists: bool
+    """Whether there is such an account; of one that is to be created, only the name and the home are known."""
+
+
+def runner(name: str, *, create: bool) -> Runner:
+    """Return whom a name means; raises UserError if that is root, or nobody and not to be created."""
+    try:
+        found = machine.account(name)
+    except UserError:
+        if not create:
+            mend = "--create-user creates it, --account names another"
+            raise UserError(f"this machine has no account {name}; {mend}") from None
+        return Runner(Account(name, -1, -1, Path("/var/lib") / name), exists=False)
+    if found.uid == 0:
+        raise UserError(f"--account {name}: the service never runs as root: anybody's custom node could do anything")
+    return Runner(found, exists=True)
+
+
+def created(wanted: Runner) -> Account:
+    """Return an account, created if there is none; raises UserError if it can't be."""
+    name = wanted.account.name
+    if not wanted.exists:
+        click.echo(f"create the account {name}", err=True)
+        options = ("--system", "--create-home", "--home-dir", str(wanted.account.home), "--shell", "/usr/sbin/nologin")
+        done = subprocess.run(["useradd", *options, name], capture_output=True, text=True, check=False)  # noqa: S607
+        if done.returncode:
+            raise UserError(f"useradd {name}: {done.stderr.strip()}")
+    return machine.account(name)
+
+
+def choose(loaded: Loaded, installation: Installation, account: Account | None) -> Site:
+    """Return where the service will run, as that account sees the machine; None: a user's own, as that user does."""
+    here = _seen_by(account) if account else machine.look()
+    places = paths.choose(loaded, here)
+    settings = loaded.settings
+    written = [*_written(loaded, installation.directory), places.logs, here.home]
+    read = _read(loaded, installation)
+    needed = [*written, *read, *(path.resolve() for path in read)]  # of a link, both ends
+    return Site(
+        version=__version__,
+        command=(sys.executable, plan.isolation()),
+        config=str(loaded.file) if loaded.file else "",
+        state=places.state,
+        run=places.run,
+        account=account.name if account else "",
+        groups=tuple(_groups()) if account else (),
+        writable=tuple(path for path in written if not path.is_relative_to(places.state)),
+        read_only_homes=any(path.parts[:2] in (("/", "home"), ("/", "root")) for path in needed),
+        stop_seconds=settings.restart.stop_seconds,
+        memory_high=int(settings.service.memory_high),
+        oom_policy=settings.service.oom_policy,
+    )
+
+
+def refuse_hidden(loaded: Loaded, installation: Installation) -> None:
+    """Refuse what lies where the service has a folder of its own: it would not see it."""
+    hidden = [path for path in _read(loaded, installation) if TMP in (*path.parents, *path.resolve().parents)]
+    if hidden:
+        raise UserError(*(f"{path}: the service has a {TMP} of its own, without it; move it" for path in hidden))
+
+
+def refuse_out_of_reach(loaded: Loaded, installation: Installation, account: Account) -> None:
+    """Refuse an account that could not run it: systemd would only say so in the journal."""
+    beyond = machine.out_of_reach(account, _read(loaded, installation))
+    if beyond:
+        raise UserError(
+            *(f"{account.name} has no way to {path}: open it, and the folders above, to others" for path in beyond)
+        )
+
+
+def _read(loaded: Loaded, installation: Installation) -> list[Path]:
+    """Return what the service must be able to read."""
+    return [*plan.read_by_comfyui(installation), *([loaded.file] if loaded.file else [])]
+
+
+def _written(loaded: Loaded, comfyui: Path) -> Iterator[Path]:
+    """Yield the folders outside of ours that ComfyUI writes to."""
+    settings = loaded.settings
+    if not find.is_standin(comfyui):
+        yield comfyui
+    if settings.paths.output:
+        yield loaded.path(settings.paths.output)
+    yield from (loaded.path(each) for each in settings.service.writable)
+
+
+def _seen_by(account: Account) -> Machine:
+    """Return this machine as the service will see it, whose folders systemd makes."""
+    return replace(
+        machine.look(),
+        me=account,
+        home=account.home,
+        state_home=account.home / ".local" / "state",
+        runtime_dir=None,
+        lingering=False,
+        shared_state=True,
+        shared_run=True,
+    )
+
+
+def _groups() -> Iterator[str]:
+    for name in GPU_GROUPS:
+        try:
+            yield grp.getgrnam(name).gr_name
+        except KeyError:
+            continue

@@ -1,0 +1,218 @@
+"""Where ComfyUI is listened to: what puts jobs into its queue, takes them, ends them, and tells of their progress.
+
+Each hook calls what it stands before, whatever becomes of its own part.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import cuda
+from .gate import LOOK, Gate
+from .guard import guarded
+from .journal import Journal
+from .progress import Progress
+from .rows import REPLAYED, Item
+
+_NEEDED = ("mutex", "not_empty", "queue", "currently_running", "flags")
+"""What the hooks look at in ComfyUI's PromptQueue."""
+
+Function = Callable[..., Any]
+
+
+@dataclass
+class Hooks:
+    """What is done at each of them."""
+
+    journal: Journal
+    progress: Progress
+    gate: Gate
+    queue: Any
+    """ComfyUI's PromptQueue."""
+    loop: Any = None
+    """ComfyUI's event loop; None: it isn't known."""
+    replayed: set[tuple[float, str]] = field(default_factory=set)
+
+    @property
+    def held(self) -> str:
+        """Why no job is begun; empty: one may be."""
+        return "ending" if self._is_ending() else self.gate.held
+
+    def put(self, original: Function, queue: Any, item: Item, *arguments: Any, **named: Any) -> Any:
+        """Write a job down, then queue it."""
+        if guarded("replay", lambda: self._is_repeated(item)):
+            return None  # the listener, which got no answer, asks once more
+        with queue.mutex:  # or stock might be taken in between, and the job found missing
+            if guarded("journal", lambda: self.journal.accepted(item, again=_is_again(item))) is False:
+                return None
+            return original(queue, item, *arguments, **named)
+
+    def get(self, original: Function, queue: Any, *arguments: Any, **named: Any) -> Any:
+        """Take a job if one may be taken, and write that down."""
+        self.progress.worker = threading.current_thread()
+        timeout = arguments[0] if arguments else named.get("timeout")
+        with queue.mutex:  # which is let go while there is nothing to take
+            if timeout is not None and guarded("hold", lambda: self._waits(queue, timeout)):
+                return None
+            taken = original(queue, *arguments, **named)
+            if taken is not None:
+                guarded("journal", lambda: self._begin(taken[0]))
+        return taken
+
+    def task_done(self, original: Function, queue: Any, item_id: Any, *arguments: Any, **named: Any) -> Any:
+        """Write down how a job ended, then have ComfyUI say so."""
+        status = arguments[1] if len(arguments) > 1 else named.get("status")
+        with queue.mutex:
+            guarded("journal", lambda: self._end(queue, item_id, status))
+            return original(queue, item_id, *arguments, **named)
+
+    def wipe_queue(self, original: Function, queue: Any, *arguments: Any, **named: Any) -> Any:
+        """Delete all waiting jobs, and write that down."""
+        return self._removing(queue, lambda: original(queue, *arguments, **named))
+
+    def delete_queue_item(self, original: Function, queue: Any, *arguments: Any, **named: Any) -> Any:
+        """Delete a waiting job, and write that down."""
+        return self._removing(queue, lambda: original(queue, *arguments, **named))
+
+    def interrupt_processing(self, original: Function, *arguments: Any, **named: Any) -> Any:
+        """Write down that the running job was asked to give up, then ask it."""
+        if arguments[0] if arguments else named.get("value", True):
+            guarded("journal", lambda: self.journal.asked([item[1] for item in _running(self.queue)]))
+        return original(*arguments, **named)
+
+    def execute(self, original: Function, *arguments: Any, **named: Any) -> Any:
+        """Note which node is begun."""
+        guarded("progress", lambda: self._node(arguments[1], arguments[3]))
+        return original(*arguments, **named)
+
+    def send_sync(self, original: Function, server: Any, *arguments: Any, **named: Any) -> Any:
+        """Note how far the running node is."""
+        guarded("progress", lambda: self.progress.event(arguments[0], arguments[1]))
+        return original(server, *arguments, **named)
+
+    def take_stock(self) -> None:
+        """Write down all that is in the queue."""
+        if not self.journal.open():
+            return
+        with self.queue.mutex:
+            self.journal.take_stock(_running(self.queue), list(self.queue.queue))
+
+    def _is_repeated(self, item: Item) -> bool:
+        if not _is_again(item):
+            return False
+        submission = float(item[0]), str(item[1])
+        repeated = submission in self.replayed
+        self.replayed.add(submission)
+        return repeated
+
+    def _waits(self, queue: Any, timeout: float) -> bool:
+        """Wait for a job as the queue itself does, and tell whether none may be taken.
+
+        Beneath this, the queue finds one at once: it would hand out a job that comes in, whatever was said meanwhile.
+        """
+        with queue.not_empty:
+            if not queue.queue and not queue.flags:
+                queue.not_empty.wait(timeout)
+            if queue.queue and self.held and not queue.flags:
+                queue.not_empty.wait(min(LOOK, timeout))
+            return not queue.queue or bool(self.held)
+
+    def _is_ending(self) -> bool:
+        """Tell whether ComfyUI is on its way out, its worker being the last to hear of it.
+
+        Its server has stopped, its temporary folder is gone, and threads can't be had any more: what fails now has not
+        been tried.
+        """
+        return not threading.main_thread().is_alive() or (self.loop is not None and not self.loop.is_running())
+
+    def _begin(self, item: Item) -> None:
+        self.progress.job(item[1])
+        self.journal.taken(item)
+
+    def _node(self, graph: Any, node: str) -> None:
+        self.progress.node(str(node), str(graph.get_node(node).get("class_type", "")))
+
+    def _end(self, queue: Any, item_id: Any, status: Any) -> None:
+        prompt_id = queue.currently_running[item_id][1]
+        self.progress.job("")
+        if any(item[1] == prompt_id for item in list(queue.queue)):
+            self.journal.put_back(prompt_id, "")
+            return  # somebody has submitted it twice, and it is to run once more
+        messages = dict(status.messages) if status is not None else {}
+        if status is None or status.completed:
+            self.journal.ended(prompt_id, "done")
+        elif self._is_ending():
+            return  # it goes on in the next life
+        elif "execution_interrupted" in messages:
+            self.journal.gave_up(prompt_id)
+        else:
+            self._fail(prompt_id, messages.get("execution_error", {}))
+
+    def _fail(self, prompt_id: str, error: Any) -> None:
+        """Write down that a job failed; one that a poisoned GPU failed has not been tried, and stays as it is."""
+        message = str(error.get("exception_message", ""))
+        note = message.strip().partition("\n")[0][:200]
+        if cuda.kind(str(error.get("exception_type", "")), message) != "sticky":
+            self.journal.ended(prompt_id, "failed", note)
+        elif self.gate.poison():
+            self.journal.noted(prompt_id, note)
+        else:
+            self.journal.put_back(prompt_id, note)
+
+    def _removing(self, queue: Any, remove: Function) -> Any:
+        """Remove waiting jobs, and write down which are gone."""
+        with queue.mutex:
+            before = guarded("journal", lambda: _waiting(queue)) or set()
+            result = remove()
+            guarded("journal", lambda: self.journal.removed(sorted(before - _waiting(queue))))
+        return result
+
+
+def _is_again(item: Item) -> bool:
+    """Tell whether it is the listener that submits a job, which was there before."""
+    return float(item[0]) <= REPLAYED
+
+
+def _running(queue: Any) -> list[Item]:
+    return list(queue.currently_running.values())
+
+
+def _waiting(queue: Any) -> set[str]:
+    return {item[1] for item in queue.queue}
+
+
+def install(hooks: Hooks, server: Any, execution: Any, nodes: Any) -> None:
+    """Put the hooks in place: those that ComfyUI has a place for. Raises AttributeError where its queue is another.
+
+    They hold its lock around what it does itself under that lock, so that it has to be one that can be taken again.
+    """
+    missing = [name for name in _NEEDED if not hasattr(hooks.queue, name)]
+    if missing:
+        raise AttributeError(f"this ComfyUI's PromptQueue has no {', '.join(missing)}")
+    mutex, not_empty = hooks.queue.mutex, hooks.queue.not_empty
+    if not isinstance(mutex, type(threading.RLock())) or getattr(not_empty, "_lock", None) is not mutex:
+        raise AttributeError("this ComfyUI's PromptQueue has another lock")
+    queue, prompt_server = type(hooks.queue), type(server.PromptServer.instance)
+    _wrap(queue, hooks, ("put", "get", "task_done", "wipe_queue", "delete_queue_item"))
+    _wrap(prompt_server, hooks, ("send_sync",))
+    _wrap(execution, hooks, ("execute",))
+    _wrap(nodes, hooks, ("interrupt_processing",))
+
+
+def _wrap(owner: Any, hooks: Hooks, names: Iterable[str]) -> None:
+    for name in names:
+        guarded(name, functools.partial(_replace, owner, name, getattr(hooks, name)))
+
+
+def _replace(owner: Any, name: str, hook: Function) -> None:
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def hooked(*arguments: Any, **named: Any) -> Any:
+        return hook(original, *arguments, **named)
+
+    setattr(owner, name, hooked)

@@ -1,0 +1,32 @@
+"""Which run of ComfyUI's code this is."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Life:
+    """One run of ComfyUI's code: ComfyUI-Manager's restart keeps the process, and is another."""
+
+    token: str
+    boot: str
+    """The kernel's boot id."""
+    pid: int
+    started: float
+    """The process's start, seconds since boot by the kernel's clock."""
+    began: float
+    """Seconds since the epoch."""
+
+
+def this_one() -> Life:
+    """Return the life of this process; raises OSError without /proc."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    # the process's name is in parentheses, and may hold any character; the fields from the third on follow: proc(5)
+    figures = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+    started = int(figures[19]) / os.sysconf("SC_CLK_TCK")
+    return Life(secrets.token_hex(8), boot, os.getpid(), started, time.time())

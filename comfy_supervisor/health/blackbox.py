@@ -1,0 +1,318 @@
+"""The black box of one instance: what deserves an incident is looked at while it lives, and written down by a thread.
+
+Nobody waits for it but the hand, before it ends a process, and that not for long. Nothing here raises.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..extension.comfy_supervisor_bridge import heartbeat, stacks
+from ..gpu.watch import Watch as GpuWatch
+from ..incidents import outside, process
+from ..incidents.compose import Case, compose
+from ..incidents.incident import Incident, Jobs, Kind, MalformedError, Step
+from ..incidents.mask import Mask
+from ..incidents.parts import Parts
+from ..incidents.store import FOLDER, Store
+from ..jobs import job as jobs
+from ..launch import lastword, records
+from . import event
+from .ledger import DECISIONS, moments
+from .policy.evidence import ENDS, Life, Observation, Reply, State, Verdict
+from .watched import Watched
+
+LIVE = 3.0
+"""Seconds that the hand waits at most for what can only be seen while the process lives: as long as it may wait for
+the extension's stacks, which are written meanwhile."""
+QUICK = 1.0
+"""The same where the process is stopped by a signal, and can be asked nothing."""
+_AFTERWARDS = 6.0
+"""Seconds for what can be had afterwards."""
+_MOST_WAITING = 4
+"""Incidents that wait to be written down; in a storm, those beyond are only counted."""
+_STORM, _STORM_LASTS = 3, 60.0
+"""So many within so many seconds are a storm: those that follow are brief."""
+_MOST_OPEN = 8
+"""Incidents of which is still to be told what became of their jobs."""
+_LOG_BYTES = 128 * 1024
+_STACK_BYTES = 256 * 1024
+
+Fates = Sequence[tuple[jobs.Job, jobs.Job]]
+"""Jobs as they were and as they are, once it was decided on them."""
+
+
+class BlackBox:
+    """Makes one instance's incidents."""
+
+    def __init__(self, watched: Watched, gpus: GpuWatch, say: Callable[[str], None]) -> None:
+        """Keep what is needed; nothing is looked at yet."""
+        self._watched = watched
+        self._gpus = gpus
+        self._program_say = say
+        self._store = Store(Path(watched.state).parent / FOLDER, watched.incidents_keep, watched.incidents_size)
+        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._doomed: Case | None = None
+        """The one whose life our hand is to end."""
+        self._open: deque[Case] = deque(maxlen=_MOST_OPEN)
+        self._times: deque[float] = deque(maxlen=_STORM)
+        self._unrecorded = 0
+        self._unanswered = False
+        """Whether a life after an incident is still to give its first answer."""
+
+    def notice(self, before: State, after: State, seen: Observation, verdict: Verdict, now: float) -> None:
+        """Take a look at the instance into account; never waits."""
+        self._guarded(lambda: self._notice(before, after, seen, verdict, now))
+
+    def look(self, life: Life, reason: str, *, quick: bool = False) -> Callable[[], None]:
+        """Begin to look at a life that is about to be ended; what is returned waits for that, not for long."""
+        began = time.monotonic()
+        if not self._store.keep:
+            return lambda: None
+        parts = self._guarded(lambda: self._begin(life, reason, quick=quick))
+        return lambda: self._guarded(partial(self._take, parts, life, began, QUICK if quick else LIVE)) and None
+
+    def step(self, life: Life, what: str) -> None:
+        """Note something that was done to a life."""
+        case = self._doomed
+        if case is not None and case.is_of(life.boot, life.pid, life.started):
+            case.steps.append(Step(what, round(time.monotonic() - case.now, 3)))
+
+    def over(self, life: Life, reason: str) -> None:
+        """Have it written down that our hand is done with a life."""
+        self._guarded(lambda: self._over(life, reason))
+
+    def settled(self, life: jobs.Life, fates: Fates) -> None:
+        """Have it written down what became of a dead life's jobs."""
+        self._order(partial(self._settle, life, tuple(fates)))
+
+    def end(self) -> None:
+        """Write down what is waiting, and no more."""
+        if self._thread:
+            self._orders.put(None)
+
+    def _notice(self, before: State, after: State, seen: Observation, verdict: Verdict, now: float) -> None:
+        if self._unanswered and seen.reply is Reply.GOOD and not after.ended:
+            self._unanswered = False
+            self._order(partial(self._answer, now))
+        found = event.of(before, after, seen, verdict, self._watched.rules) if self._store.keep else None
+        if found is None:
+            return
+        kind, life = found
+        case = self._case(kind, life, verdict.reason, now)
+        case.cause, case.running = verdict.cause, before.running
+        case.word, case.deed = verdict.word.value, verdict.deed.value
+        if verdict.deed in ENDS:
+            self._doomed = case
+            return
+        case.ending = seen.ending.text if seen.ending and life == before.life else ""
+        if kind is Kind.CRASH:
+            case.reason = (seen.ending and seen.ending.told) or "it ended, and it can't be told how"
+        self._enqueue(case, seen.life.pid if seen.life else 0)
+
+    def _case(self, kind: Kind, life: Life | None, reason: str, now: float) -> Case:
+        """Return what is known at once of an incident."""
+        watched, wall = self._watched, time.time() + now - time.monotonic()
+        case = Case(kind, "unknown", wall, watched.id, watched.program, reason, now=now)
+        case.mark = outside.mark(watched.log)
+        if life:
+            case.boot, case.pid, case.started = life.boot, life.pid, life.started
+            case.heartbeat = _heartbeat(watched.run, life)
+        return case
+
+    def _begin(self, life: Life, reason: str, *, quick: bool) -> Parts:
+        """Begin to ask what only a process that lives can tell."""
+        case = self._doomed_one(life, reason)
+        case.stacks_from = _size(self._stacks)
+        pid, url = life.pid, self._watched.url
+        questions: dict[str, Callable[[], Any]] = {
+            "secrets": partial(process.secrets, pid),
+            "processes": partial(process.tree, pid),
+            "descriptors": partial(process.descriptors, pid),
+            "installed": partial(outside.installed, pid),
+        }
+        if not quick:
+            questions |= {
+                "queue": partial(outside.queue, url),
+                "system": partial(outside.system, url),
+                "py-spy": partial(outside.py_spy, pid),
+            }
+            if self._watched.gpu:
+                questions["gpu"] = outside.gpus
+        return Parts(questions)
+
+    def _take(self, parts: Parts | None, life: Life, began: float, patience: float) -> None:
+        """Wait for what was asked, and keep it with the extension's stacks."""
+        case = self._doomed
+        if parts is None or case is None:
+            return
+        case.found.take(parts.gather(patience))
+        if _size(self._stacks) > case.stacks_from:
+            case.stacks = outside.plain_file(str(self._stacks), case.stacks_from, _STACK_BYTES)
+        else:
+            case.found.missing["stacks"] = "the extension wrote none"
+        self.step(life, f"it was looked at, for {time.monotonic() - began:.1f} s")
+
+    def _over(self, life: Life, reason: str) -> None:
+        if not self._store.keep:
+            return
+        case = self._doomed_one(life, reason)
+        self.step(life, "our hand was done with it")
+        self._doomed = None
+        self._enqueue(case, 0)
+
+    def _doomed_one(self, life: Life, reason: str) -> Case:
+        """Return the case of a life that our hand ends; one that an earlier listener began is new to us."""
+        case = self._doomed
+        if case is None or not case.is_of(life.boot, life.pid, life.started):
+            case = self._doomed = self._case(Kind.RESTART, life, reason, time.monotonic())
+        return case
+
+    @property
+    def _stacks(self) -> Path:
+        return Path(self._watched.run, stacks.FILE)
+
+    def _enqueue(self, case: Case, successor: int) -> None:
+        """Have a case written down, unless too many wait for that already."""
+        if self._orders.qsize() >= _MOST_WAITING:
+            self._unrecorded += 1
+            return
+        case.brief = len(self._times) == _STORM and case.now - self._times[0] < _STORM_LASTS
+        case.unrecorded, self._unrecorded = self._unrecorded, 0
+        self._times.append(case.now)
+        self._unanswered = True
+        self._order(partial(self._finish, case, successor))
+
+    def _finish(self, case: Case, successor: int) -> None:
+        """Find what can be had afterwards, and write it all down."""
+        began = time.monotonic()
+        self._read_log(case)
+        case.timeline = moments(Path(self._watched.state, DECISIONS), case.at)
+        case.found.take(self._afterwards(case, successor).gather(_AFTERWARDS))
+        secrets = case.found.values.pop("secrets", ()) or ()
+        case.found.missing.pop("secrets", None)
+        incident, texts = compose(case)
+        took = round(time.monotonic() - began, 3)
+        written = self._store.add(replace(incident, seconds=took), texts, Mask(secrets))
+        case.written = written.id
+        case.forget()
+        self._open.append(case)
+        self._say(f"all about it: comfy-supervisor incidents show {written.id}")
+
+    def _read_log(self, case: Case) -> None:
+        log, is_restart = self._watched.log, case.kind is Kind.RESTART
+        try:
+            before = outside.log_until(log, case.mark if is_restart else None, _LOG_BYTES)
+            after = outside.log_since(log, case.mark, _LOG_BYTES // 2)
+        except OSError as error:
+            case.found.missing["log"] = error.strerror or str(error)
+            return
+        case.log_before = before if is_restart else lastword.without_next(before)
+        case.log_after = after if is_restart else before[len(case.log_before) :]
+
+    def _afterwards(self, case: Case, successor: int) -> Parts:
+        """Begin to ask what can be had after a process's end."""
+        questions: dict[str, Callable[[], Any]] = {"machine": partial(process.machine, self._watched.state)}
+        if case.boot and "journal" not in case.found.values:
+            of = jobs.Process(case.boot, case.pid, case.started)
+            questions["journal"] = partial(outside.journal, self._watched.state, of)
+        if successor and not case.brief:
+            questions["installed"] = partial(outside.installed, successor)
+            questions["secrets"] = partial(process.secrets, successor)
+        if self._watched.gpu:
+            questions["gpu-processes"] = lambda: [asdict(each) for each in self._gpus.devices]
+            if not case.brief and "gpu" not in case.found.values:
+                questions["gpu"] = outside.gpus
+        return Parts(questions)
+
+    def _answer(self, now: float) -> None:
+        """Write down when ComfyUI worked again, in those that came last."""
+        for case in self._open:
+            if not case.answered:
+                case.answered = True
+                self._amend(case, partial(_with_step, Step("it answers again", round(now - case.now, 3))))
+
+    def _settle(self, life: jobs.Life, fates: Fates) -> None:
+        for case in self._open:
+            if life.is_of(jobs.Process(case.boot, case.pid, case.started)):
+                self._amend(case, partial(_with_fates, fates))
+
+    def _amend(self, case: Case, change: Callable[[Incident], Incident]) -> None:
+        self._store.amend(case.written, change)
+
+    def _order(self, deed: Callable[[], None]) -> None:
+        """Have our thread do something; it is started with the first such order."""
+        if self._thread is None:
+            name = f"blackbox-{self._watched.id}"
+            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+            self._thread.start()
+        self._orders.put(deed)
+
+    def _run(self) -> None:
+        while (deed := self._orders.get()) is not None:
+            self._guarded(deed)
+
+    def _guarded(self, deed: Callable[[], Any]) -> Any:
+        """Do something; whatever goes wrong is said, and costs an incident at most."""
+        try:
+            return deed()
+        except (OSError, MalformedError) as error:
+            self._say(f"an incident can't be written: {error}; supervision goes on")
+        except Exception:  # noqa: BLE001  # a bug of ours must neither delay a restart nor end the thread
+            self._say(f"our own error, an incident is lost: {traceback.format_exc()}")
+        return None
+
+    def _say(self, text: str) -> None:
+        self._program_say(f"{self._watched.program}: {text}")
+
+
+def _with_step(step: Step, incident: Incident) -> Incident:
+    return replace(incident, steps=(*incident.steps, step))
+
+
+def _with_fates(fates: Fates, incident: Incident) -> Incident:
+    return replace(incident, jobs=_decided(incident.jobs, fates))
+
+
+def _decided(before: Jobs, fates: Fates) -> Jobs:
+    """Return an incident's jobs as it was decided on them."""
+
+    def ids(chosen: Callable[[jobs.Job, jobs.Job], bool]) -> tuple[str, ...]:
+        return tuple(after.prompt_id for was, after in fates if chosen(was, after))
+
+    queued = jobs.State.QUEUED
+    return replace(
+        before,
+        settled=True,
+        running=before.running or next((was.prompt_id for was, _ in fates if was.state is jobs.State.RUNNING), ""),
+        rescued=ids(lambda _, after: after.state is queued and after.waits is jobs.Waits.NOT),
+        charged=ids(lambda was, after: after.suspect + after.victim > was.suspect + was.victim),
+        quarantined=ids(lambda _, after: after.state is jobs.State.QUARANTINED),
+        kept=ids(lambda _, after: after.state is queued and after.waits is not jobs.Waits.NOT),
+    )
+
+
+def _heartbeat(run: str, life: Life) -> dict[str, Any]:
+    """Return the last that the extension told of a life; nothing, if that was another's."""
+    try:
+        found = records.read(f"{run}/{heartbeat.FILE}") or {}
+    except records.MalformedError:
+        return {}
+    return found if (found.get("boot"), found.get("pid")) == (life.boot, life.pid) else {}
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.lstat().st_size
+    except OSError:
+        return 0

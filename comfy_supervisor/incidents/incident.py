@@ -1,0 +1,199 @@
+"""What an incident is, and ``incident.json``, which says all of it. Frozen values; times in seconds since the epoch."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ..launch.lastword import cut
+from .dumps import Suspect
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+VERSION = 1
+LONGEST_HEADLINE = 120
+"""Characters of an incident's first line."""
+_ID = re.compile(r"(\d{8}T\d{6}Z)-([A-Za-z0-9]+)-([a-z0-9_]+)(?:-\d+)?")
+_STAMP = "%Y%m%dT%H%M%SZ"
+
+
+class MalformedError(ValueError):
+    """An ``incident.json`` that can't be read or makes no sense."""
+
+
+class Kind(str, Enum):
+    """What kind of event it was."""
+
+    RESTART = "restart"
+    """The listener ended a life."""
+    CRASH = "crash"
+    """A life ended, and neither the listener nor an operator wanted that."""
+    GAVE_UP = "gave_up"
+    GPU_FAULT = "gpu_fault"
+    CONFIGURATION = "configuration"
+    """The next start would fail alike."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One verdict of the health listener's, from its decisions."""
+
+    at: str
+    word: str
+    deed: str = ""
+    cause: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that was done, or happened."""
+
+    what: str
+    after: float
+    """Seconds after the decision."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What the catalogue says of it."""
+
+    cause: str
+    explanation: str = ""
+    fix: str = ""
+    confidence: float | str | None = None
+    evidence: tuple[str, ...] = ()
+    """The log's lines that say so."""
+    also_possible: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What became of the jobs; ids only."""
+
+    running: str = ""
+    """The one that ran, as far as is known."""
+    waiting: tuple[str, ...] = ()
+    """Those behind it."""
+    settled: bool = False
+    """Whether it has been decided on them: at the next life's first answer."""
+    rescued: tuple[str, ...] = ()
+    """Queued again."""
+    charged: tuple[str, ...] = ()
+    """Held against them: they ran at this death."""
+    quarantined: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    """For an operator to decide on."""
+
+    @property
+    def named(self) -> frozenset[str]:
+        """All that it speaks of."""
+        return frozenset(filter(None, (self.running, *self.rescued, *self.charged, *self.quarantined, *self.kept)))
+
+
+@dataclass(frozen=True)
+class Incident:
+    """One thing that went wrong."""
+
+    id: str
+    at: float
+    instance: str
+    program: str
+    kind: Kind
+    cause: str
+    reason: str = ""
+    """What was seen, in a sentence with the figures in it."""
+    word: str = ""
+    """The policy's word, and its deed."""
+    deed: str = ""
+    ending: str = ""
+    """How the life ended, as supervisord has it."""
+    pid: int = 0
+    boot: str = ""
+    started: float = 0.0
+    """The process's start, seconds since boot."""
+    explained: Explained | None = None
+    log_says: Explained | None = None
+    """What the log alone says, where that is something else."""
+    suspect: Suspect | None = None
+    timeline: tuple[Moment, ...] = ()
+    steps: tuple[Step, ...] = ()
+    jobs: Jobs = Jobs()
+    heartbeat: Mapping[str, Any] = field(default_factory=dict)
+    """The last one of the extension's."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """Memory, descriptors, threads, processes: the sums."""
+    files: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """What could not be had, and why."""
+    brief: bool = False
+    """One of many in a row: only what was at hand was kept."""
+    unrecorded: int = 0
+    """How many more like it, right before it, have no folder of their own."""
+    seconds: float = 0.0
+    """What it took to make, in all; nobody waited for most of it."""
+    v: int = VERSION
+
+    @property
+    def headline(self) -> str:
+        """It in one line."""
+        return cut(f"{self.program} {_HEADLINES[self.kind]}: {self.cause}{self._of_what}", LONGEST_HEADLINE)
+
+    @property
+    def _of_what(self) -> str:
+        """What it had to do with: the suspect, where there is one, or what was seen."""
+        if self.suspect and (self.suspect.class_type or self.suspect.package):
+            return f", at {' of '.join(filter(None, (self.suspect.class_type, self.suspect.package)))}"
+        seen = self.ending or self.reason
+        return f": {seen}" if seen else ""
+
+
+_HEADLINES: Mapping[Kind, str] = {
+    Kind.RESTART: "was restarted",
+    Kind.CRASH: "ended by itself",
+    Kind.GAVE_UP: "was given up",
+    Kind.GPU_FAULT: "has a GPU that needs a person",
+    Kind.CONFIGURATION: "can't run as it is configured",
+}
+
+
+def new_id(at: float, instance: str, cause: str) -> str:
+    """Return the name of an incident's folder."""
+    safe = re.sub(r"[^a-z0-9_]", "_", cause.lower()) or "unknown"
+    return f"{time.strftime(_STAMP, time.gmtime(at))}-{instance}-{safe}"
+
+
+def instance_of(name: str) -> str:
+    """Return whose incident a folder of this name is; empty: it is none."""
+    found = _ID.fullmatch(name)
+    return found[2] if found else ""
+
+
+def plain(incident: Incident) -> dict[str, Any]:
+    """Return an incident as JSON has it, with its headline."""
+    return {"v": incident.v, **asdict(incident), "headline": incident.headline}
+
+
+def read(text: str | bytes) -> Incident:
+    """Return the incident that a text of ``incident.json`` tells of; raises MalformedError."""
+    from pydantic import ValidationError  # noqa: PLC0415  # only who reads one needs it
+
+    try:
+        return _adapter().validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise MalformedError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+@cache
+def _adapter() -> TypeAdapter[Incident]:
+    from pydantic import TypeAdapter  # noqa: PLC0415
+
+    return TypeAdapter(Incident)

@@ -1,0 +1,196 @@
+"""What is asked of a ComfyUI for its jobs' sake: what it has, and to take one. Bounded, never an exception."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from ..bounded import Answer, Client
+from .job import State
+
+LONGEST = 64 * 1024 * 1024
+"""Bytes of an answer that are read: a queue holds each job's graph."""
+DEADLINE = 30.0
+"""Seconds for any answer: a busy event loop may take long, and nobody waits for us."""
+_OK = 200
+_REFUSED = 400
+_NOT_FOUND = 404
+
+
+class Taken(Enum):
+    """What became of a job that was submitted."""
+
+    YES = "yes"
+    NO = "no"
+    """It was understood and refused: it will be again."""
+    UNKNOWN = "unknown"
+    """Nobody can tell; it may be in the queue. Look before it is submitted again."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to a submission."""
+
+    taken: Taken
+    text: str = ""
+    """Why it was not."""
+    prompt_id: str = ""
+    """Under which id it was: releases before 0.3.45 choose one themselves."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What a life's history says of a job."""
+
+    state: State | None
+    """None: it has not ended in this life."""
+    note: str = ""
+    """Its error."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """ComfyUI's unfinished jobs."""
+
+    items: dict[str, list[Any]]
+    """By id, each ``[number, prompt_id, graph, …]``."""
+    running: frozenset[str]
+
+
+class Server(Protocol):
+    """What is asked of ComfyUI."""
+
+    def queue(self) -> Queue | None:
+        """Return the unfinished jobs."""
+
+    def ended(self, prompt_id: str, number: float) -> Ending | None:
+        """Return how a job ended, or that it did not."""
+
+    def submit(self, prompt_id: str, number: float, body: dict[str, object]) -> Reply:
+        """Submit a job."""
+
+
+class Comfy:
+    """One ComfyUI, to be asked by one thread."""
+
+    def __init__(self, url: str, deadline: float = DEADLINE) -> None:
+        """Keep the API's root, and how many seconds any answer is waited for; asks nobody yet."""
+        self._client = Client(url)
+        self._deadline = deadline
+        self.trouble = ""
+        """Why the last question could not be answered, where that would never end by itself."""
+
+    def queue(self) -> Queue | None:
+        """Return the unfinished jobs; None: can't be told."""
+        found = self._told("/queue")
+        try:
+            running, pending = found["queue_running"], found["queue_pending"]
+            items = {_id(item): item for item in (*running, *pending)}
+            return Queue(items, frozenset(map(_id, running)))
+        except (TypeError, KeyError, IndexError):
+            return None
+
+    def ended(self, prompt_id: str, number: float) -> Ending | None:
+        """Return how a job ended in this life, or that it did not; None: it can't be told.
+
+        Where it gave up at another ``number`` than this, it was submitted again since.
+        """
+        found = self._told(f"/history/{quote(prompt_id, safe='', errors='replace')}", unknown={})
+        if not isinstance(found, dict):
+            return None
+        try:
+            return _ending(found[prompt_id], number) if prompt_id in found else Ending(None)
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
+            return None
+
+    def submit(self, prompt_id: str, number: float, body: dict[str, Any]) -> Reply:
+        """Submit a job, once, under its own id and at its place."""
+        prompt = {"number": number, **submission(prompt_id, body)}
+        try:
+            with self._client.ask("/prompt", self._deadline, prompt, once=True) as answer:
+                return _reply(answer)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must not end the thread
+            return Reply(Taken.UNKNOWN, str(error) or type(error).__name__)
+
+    def delete(self, prompt_id: str) -> bool:
+        """Have a waiting job deleted; return whether that was heard."""
+        return self._heard("/queue", {"delete": [prompt_id]})
+
+    def interrupt(self, prompt_id: str) -> bool:
+        """Have a running job interrupted (0.3.57 or later); return whether that was heard."""
+        return self._heard("/interrupt", {"prompt_id": prompt_id})
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
+    def _told(self, path: str, unknown: Any = None) -> Any:
+        """Return what is answered, ``unknown`` where that is 404; None: it can't be told."""
+        try:
+            with self._client.ask(path, self._deadline) as answer:
+                if answer.status == _NOT_FOUND:
+                    return unknown
+                body = answer.read(LONGEST + 1)
+                is_long = len(body) > LONGEST
+                self.trouble = f"{path} is longer than {LONGEST / 1e6:g} MB: jobs wait until it is shorter" * is_long
+                return json.loads(body) if answer.status == _OK and not is_long else None
+        except Exception:  # noqa: BLE001  # it can't be told
+            return None
+
+    def _heard(self, path: str, body: object) -> bool:
+        try:
+            with self._client.ask(path, self._deadline, body) as answer:
+                return answer.status == _OK
+        except Exception:  # noqa: BLE001  # nobody knows
+            return False
+
+
+def submission(prompt_id: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``POST /prompt`` takes for a job, from the journal's ``body``."""
+    extra_data = body["extra_data"]
+    return {
+        "prompt": body["prompt"],
+        "prompt_id": prompt_id,
+        **({"client_id": extra_data["client_id"]} if "client_id" in extra_data else {}),
+        "extra_data": extra_data,
+        "partial_execution_targets": body["outputs"],
+    }
+
+
+def _id(item: list[Any]) -> str:
+    """Return the id of a job in the queue; raises TypeError if that is none."""
+    if not isinstance(item[1], str):
+        raise TypeError("an id that is no text")
+    return item[1]
+
+
+def _reply(answer: Answer) -> Reply:
+    body = answer.read(LONGEST)
+    if answer.status == _REFUSED:
+        return Reply(Taken.NO, _why(body))
+    if answer.status != _OK:
+        return Reply(Taken.UNKNOWN, f"HTTP {answer.status}")
+    return Reply(Taken.YES, prompt_id=str(json.loads(body)["prompt_id"]))
+
+
+def _why(body: bytes) -> str:
+    """Return ComfyUI's own words for a refusal."""
+    try:
+        error = json.loads(body)["error"]
+        return ": ".join(filter(None, (str(error["message"]), str(error["details"]).strip().partition("\n")[0])))
+    except (ValueError, LookupError, TypeError):
+        return "HTTP 400"
+
+
+def _ending(entry: Any, number: float) -> Ending:
+    status = entry.get("status") or {}
+    messages = dict(status.get("messages") or ())
+    if "execution_interrupted" in messages:
+        return Ending(State.DELETED, "interrupted") if float(entry["prompt"][0]) == number else Ending(None)
+    if status.get("status_str") == "error":
+        note = str(messages.get("execution_error", {}).get("exception_message", ""))[:200]
+        return Ending(State.FAILED, note.encode(errors="replace").decode())  # JSON can say half a character
+    return Ending(State.DONE)

@@ -1,0 +1,324 @@
+"""Carries an instance's jobs from one life of ComfyUI to the next: on a thread of its own, since that may take long."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from . import fate, snapshot
+from .comfy import Comfy
+from .fate import Policy
+from .job import Guilt, Job, Life, Process, State, Waits, token
+from .journal import DamagedError, Journal, JournalError
+from .replay import Replay
+from .running import goes_on
+
+PATIENCE = 2.0
+"""Seconds for which the watch waits until something is written down before it acts."""
+_TURN = 1.0
+"""Seconds between two turns."""
+_LATE = 5.0
+"""Seconds after a life's first answer from which the extension is taken not to be there."""
+_SHARE = 0.05
+"""Of ComfyUI's time, what looks at its queue from outside may take, while something moves there …"""
+_UNCHANGED = 30.0
+"""… and seconds between two of them while nothing does."""
+_SETTLING = 10.0
+"""Seconds after a life's first answer in which it should be known how the one before ended."""
+_PRUNE = 3600.0
+_CALM = 10.0
+"""Seconds for which nothing is looked at while neither the instance nor the journal has changed."""
+
+
+Told = Callable[[Life, list[tuple[Job, Job]]], None]
+"""Hears what became of a life's jobs, each as it was and as it is now."""
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What the watch sees of an instance, as far as its jobs are concerned."""
+
+    process: Process | None = None
+    """What runs ComfyUI's code; None: nothing does."""
+    answers: bool = False
+    ready: bool = False
+    """It works, too, and may be given jobs."""
+    ending: str | None = None
+    """How the process before it ended, as supervisord tells; empty: it can't. None: not known (yet)."""
+    work: str = ""
+    """What differs whenever its queue has moved, as far as is known."""
+
+
+@dataclass(frozen=True)
+class Ward:
+    """The instance whose jobs are carried."""
+
+    state: str
+    """Its folder, with the journal."""
+    url: str
+    """The API's root."""
+    policy: Policy
+    history: int = 10000
+    """How many finished jobs are remembered."""
+    extension: bool = True
+    """Whether ComfyUI is told to load ours."""
+
+
+class Porter:
+    """One instance's; what it is told it does on its own thread, and nothing here raises."""
+
+    def __init__(self, ward: Ward, say: Callable[[str], None], told: Told = lambda *_: None) -> None:
+        """Keep what is needed; ``told`` hears what became of jobs."""
+        self._ward = ward
+        self._journal = Journal(ward.state)
+        self._comfy = Comfy(ward.url)
+        self._policy = ward.policy
+        self._say = say
+        self._told = told
+        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._sighting = Sighting()
+        self._answers_since: float | None = None
+        self._images: dict[str, int] = {}
+        self._replay: Replay | None = None
+        self._next_look = (float("-inf"), float("-inf"))
+        """When the queue may be looked at from outside again: if it has moved, and if it hasn't."""
+        self._work = ""
+        """How it was then."""
+        self._pruned = float("-inf")
+        self._calm: tuple[Sighting, int] | None = None
+        """How all was when nothing was left to be done …"""
+        self._calm_until = float("-inf")
+        """… and when it is looked at again all the same."""
+        self._trouble = ""
+        self._ended = False
+
+    def start(self) -> None:
+        """Begin."""
+        threading.Thread(target=self._run, name="porter", daemon=True).start()
+
+    def end(self) -> None:
+        """Do no more; what is being done is finished by the next one."""
+        self._ended = True
+        self._orders.put(None)
+
+    def see(self, sighting: Sighting) -> None:
+        """Take note of how the instance is."""
+        changed = (self._sighting.process, self._sighting.ready) != (sighting.process, sighting.ready)
+        self._sighting = sighting
+        if changed:
+            self._orders.put(None)
+
+    def blame(self, process: Process, cause: str) -> None:
+        """Write down that a life is about to be ended, and why; waits for that, but not for long."""
+        self._ordered(lambda: self._journal.blame(process, cause, fate.by_cause(cause)))
+
+    def ask(self, prompt_id: str) -> bool:
+        """Write down that the running job is about to be asked to give up; waits for that, but not for long.
+
+        Returns whether it may be asked now: who gives up with nothing written would be taken for deleted by its user.
+        """
+        known: list[bool] = []
+        late = threading.Event()
+        self._ordered(lambda: None if late.is_set() else known.append(self._ask(prompt_id)))
+        late.set()
+        return known == [True]
+
+    def _ask(self, prompt_id: str) -> bool:
+        """Write it down; from outside, the job may not have been seen yet. Without a journal nothing is mistaken."""
+        try:
+            if self._journal.ask(prompt_id):
+                return True
+        except JournalError:
+            return True
+        life, process = self._journal.newest_life(), self._sighting.process
+        if life is None or process is None or not life.is_of(process) or life.witness != "listener":
+            return False
+        seen = snapshot.follow(self._journal, self._comfy, life, partial(goes_on, process))
+        return seen and self._journal.ask(prompt_id)
+
+    def _ordered(self, deed: Callable[[], None]) -> None:
+        done = threading.Event()
+
+        def order() -> None:
+            try:
+                deed()
+            finally:
+                done.set()
+
+        self._orders.put(order)
+        done.wait(PATIENCE)
+
+    def _run(self) -> None:
+        while not self._ended:
+            try:
+                order = self._orders.get(timeout=_TURN)
+            except queue.Empty:
+                order = None
+            self._guarded(order or self._turn)
+        self._journal.close()
+
+    def _guarded(self, deed: Callable[[], None]) -> None:
+        """Do something; whatever goes wrong is said, once, and tried again at the next turn."""
+        trouble = ""
+        try:
+            deed()
+            trouble = self._comfy.trouble
+        except DamagedError as error:
+            trouble = self._put_aside(error)
+        except JournalError as error:
+            trouble = f"{error}; jobs are not kept meanwhile"
+        except Exception:  # noqa: BLE001  # a bug of ours must not end the thread
+            trouble = f"our own error: {traceback.format_exc()}"
+        if trouble and trouble != self._trouble:
+            self._say(trouble)
+        self._trouble = trouble
+
+    def _put_aside(self, error: DamagedError) -> str:
+        try:
+            aside = self._journal.put_aside()
+        except JournalError as why:
+            return f"{error}; it can't be set aside ({why}), and jobs are not kept meanwhile"
+        return f"{error}; it is set aside{f' as {aside}' if aside else ''}, and a new one begun"
+
+    def _turn(self) -> None:
+        seen, now = self._sighting, time.monotonic()
+        if not seen.answers:
+            self._answers_since = None
+        elif self._answers_since is None:
+            self._answers_since = now
+        if seen.process is None or self._answers_since is None:
+            return
+        state = (seen, self._journal.version())
+        if state == self._calm and now < self._calm_until:
+            return
+        self._calm = None
+        life = self._life(seen.process, now - self._answers_since)
+        if life is None or not self._settled(life, seen, now - self._answers_since):
+            return
+        if life.witness == "listener":
+            self._look(life, seen, now)
+        looked = life.witness == "extension" or self._work == seen.work
+        if seen.ready and self._replayed(life, now) and looked:
+            self._calm, self._calm_until = state, now + _CALM
+        if now - self._pruned >= _PRUNE:
+            self._pruned = now
+            self._journal.prune(self._ward.history)
+
+    def _life(self, process: Process, answers_for: float) -> Life | None:
+        """Return the life that runs; one that the extension does not speak of is noted after a while."""
+        newest = self._journal.newest_life()
+        if not goes_on(process):
+            return None  # it was seen before: whose life that is, the next sighting tells
+        if newest and newest.is_of(process) and self._is_image(newest, process.image):
+            self._images[newest.token] = process.image or self._images.get(newest.token, 0)
+            return newest
+        if self._ward.extension and answers_for < _LATE:
+            return None
+        life = self._journal.begin_life(process, time.time())
+        self._images[life.token] = process.image
+        if self._ward.extension:
+            self._say("ComfyUI runs without our extension: its jobs are known only from looks at its queue")
+        return life
+
+    def _is_image(self, life: Life, image: int) -> bool:
+        """Tell whether a life may be what its process executes now, by what this listener or an earlier one noted."""
+        known = self._images.get(life.token) or life.image
+        return not known or not image or known == image
+
+    def _settled(self, life: Life, seen: Sighting, answers_for: float) -> bool:
+        """Decide on what dead lives have left behind; return False if it is not known yet how one ended."""
+        left = self._journal.unsettled(life)
+        for dead in left:
+            if seen.process and dead.witness == "listener" and dead.token == token(seen.process):
+                if not snapshot.join(self._journal, self._comfy, dead, life, partial(goes_on, seen.process)):
+                    return False
+                continue
+            last = dead is left[-1]
+            if last and dead.guilt is None and seen.ending is None and answers_for < _SETTLING:
+                return False
+            guilt = dead.guilt or _guilt(dead, life, seen.ending or "" if last else "")
+            before: dict[int, Job] = {}
+            jobs = self._journal.settle(dead, guilt, partial(self._fate, guilt, before))
+            self._tell(dead, guilt, jobs)
+            self._told(dead, [(before[job.seq], job) for job in jobs])
+        if self._journal.obedient():
+            decide = partial(fate.after_obeying, policy=self._policy, now=time.time())
+            before = {job.seq: job for job in self._journal.in_queue(life)}
+            for job in self._journal.take_back(decide):
+                self._say(f"job {job.prompt_id} gave up when asked; {_told(job)}")
+                self._told(life, [(before.get(job.seq, job), job)])
+        return True
+
+    def _fate(self, guilt: Guilt, before: dict[int, Job], job: Job) -> Job:
+        """Return what becomes of a job, and keep what it was before."""
+        before[job.seq] = job
+        return fate.after_death(job, guilt, self._policy, time.time())
+
+    def _tell(self, dead: Life, guilt: Guilt, jobs: list[Job]) -> None:
+        """Say what becomes of the jobs of a dead life."""
+        queued = [job for job in jobs if job.state is State.QUEUED and not job.waits]
+        why = f" ({dead.cause})" if dead.cause else ""
+        counts = f"{len(queued)} of its {len(jobs)} jobs"
+        self._say(f"ComfyUI's process {dead.pid} has ended{why}: {counts} are queued again")
+        if lacking := sum(bool(job.secrets) for job in queued):
+            without = "the API keys that came with them, which are not kept: nodes that need one will fail"
+            self._say(f"{lacking} of them without {without}")
+        for job in jobs:
+            if job.suspect or job.victim or job.state is not State.QUEUED:
+                self._say(f"job {job.prompt_id}, {guilt.value} of that end: {_told(job)}")
+
+    def _look(self, life: Life, seen: Sighting, now: float) -> None:
+        """Look at the queue from outside, soon after it has moved, and rarely otherwise: the answer may be long."""
+        moved, unmoved = self._next_look
+        if seen.process and now >= (moved if seen.work != self._work else unmoved):
+            self._work = seen.work
+            snapshot.follow(self._journal, self._comfy, life, partial(goes_on, seen.process))
+            over = time.monotonic()
+            self._next_look = (over + (over - now) / _SHARE, over + max(_UNCHANGED, (over - now) / _SHARE))
+
+    def _replayed(self, life: Life, now: float) -> bool:
+        """Submit again what is to be; return whether that was all of it."""
+        if self._replay is None or (self._replay.life.id, self._replay.life.token) != (life.id, life.token):
+            process = self._sighting.process
+
+            def is_ready() -> bool:
+                same = process is not None and self._sighting.process == process and goes_on(process)
+                return same and self._sighting.ready and not self._ended
+
+            self._replay = Replay(self._journal, self._comfy, life, partial(self._aside, life), is_ready)
+        return self._replay.turn(now)
+
+    def _aside(self, life: Life, job: Job, why: str) -> None:
+        """Tell of a job that could not be submitted again."""
+        self._say(f"job {job.prompt_id} is set aside: {why}")
+        self._told(life, [(job, replace(job, state=State.QUARANTINED, note=why))])
+
+
+def _guilt(dead: Life, current: Life, ending: str) -> Guilt:
+    """Return what the end of a life says of its job, where the listener did not end it."""
+    if dead.boot != current.boot:
+        return Guilt.VICTIM
+    if (dead.pid, dead.started) == (current.pid, current.started):
+        return Guilt.INNOCENT  # ComfyUI-Manager's restart, in the same process
+    return fate.by_ending(ending)
+
+
+def _told(job: Job) -> str:
+    """Return what becomes of a job, in words."""
+    deaths = ", ".join(filter(None, (_times(job.suspect, "suspected of"), _times(job.victim, "ran at"))))
+    if job.state is State.QUARANTINED:
+        return f"it is set aside ({deaths}): comfy-supervisor jobs retry {job.prompt_id}"
+    if job.waits is not Waits.NOT:
+        return f"it waits for an operator ({job.waits.value}): comfy-supervisor jobs retry {job.prompt_id}"
+    if job.state is State.DELETED:
+        return "its user had asked it to give up, so that it is not tried again"
+    return f"it is tried again {'last and alone' if job.suspect else 'first'} ({deaths or 'no doing of its own'})"
+
+
+def _times(deaths: int, how: str) -> str:
+    return f"{how} {deaths} death{'s' if deaths > 1 else ''}" if deaths else ""

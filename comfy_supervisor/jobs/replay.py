@@ -1,0 +1,130 @@
+"""Puts unfinished jobs back into ComfyUI's queue: looks first, keeps their order, and no suspect beside another job."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from . import snapshot
+from .comfy import Queue, Reply, Server, Taken
+from .job import Job, Life, State
+from .journal import Journal
+
+DOUBT = 2.0
+"""Seconds after a submission without an answer in which ComfyUI may still come to it: then is looked again."""
+TRIES = 3
+"""Submissions that nobody can tell the end of, after which a job is set aside."""
+RARELY = 30.0
+"""Seconds between two looks at a queue that only suspects wait for, while the journal knows of jobs in it."""
+
+
+@dataclass
+class Replay:
+    """One life's; to be used by one thread."""
+
+    journal: Journal
+    comfy: Server
+    life: Life
+    aside: Callable[[Job, str], None]
+    """Hears of each job that is set aside, and why."""
+    goes_on: Callable[[], bool]
+    """Tells whether the life does, and may be given work."""
+    doubts: dict[str, int] = field(default_factory=dict)
+    """How often a job was submitted without anybody knowing what became of that."""
+    doubted: float = float("-inf")
+    looked: float = float("-inf")
+    """When the queue was looked at last, for suspects alone."""
+
+    def turn(self, now: float) -> bool:
+        """Submit what is to be submitted; return whether that was all of it. ``now``: CLOCK_MONOTONIC."""
+        if now - self.doubted < DOUBT or not self._seen_off():
+            return False
+        waiting = self.journal.to_submit()
+        if waiting and waiting[0].suspect and self._has_company(now):
+            return False
+        here = self.comfy.queue() if waiting else None
+        if here is None:
+            return not waiting
+        submitted = 0
+        for job in waiting:
+            in_company = job.prompt_id not in here.items and (here.items or submitted)
+            if not self.goes_on() or (job.suspect and (in_company or not self._is_alone())):
+                return False
+            done = self._settled(job, here)
+            if done is None:
+                return False
+            submitted += done
+        return True
+
+    def _has_company(self, now: float) -> bool:
+        """Tell whether the journal knows of jobs in the queue, which may be long to read; rarely, that is doubted."""
+        if not self.journal.in_queue(self.life):
+            return False
+        if now - self.looked < RARELY:
+            return True
+        self.looked = now
+        return False
+
+    def _is_alone(self) -> bool:
+        """Tell whether all that was submitted before is known to have ended: else that might be taken for the one that
+        ran, should ComfyUI die of this job."""
+        if self.life.witness == "listener" and self.journal.in_queue(self.life):
+            snapshot.follow(self.journal, self.comfy, self.life, self.goes_on)
+            return not self.journal.in_queue(self.life)
+        return True
+
+    def _seen_off(self) -> bool:
+        """Find out what became of a submission without an answer, seen from outside; return whether that is known."""
+        if self.life.witness != "listener" or not self.journal.in_doubt(self.life):
+            return True
+        return snapshot.follow(self.journal, self.comfy, self.life, self.goes_on)
+
+    def _settled(self, job: Job, here: Queue) -> int | None:
+        """Find the job, or submit it; return how many came into the queue by that, None: nobody knows."""
+        if job.prompt_id in here.items:
+            self.journal.found(job, self.life, State.QUEUED)
+            return 0
+        ended = self.comfy.ended(job.prompt_id, job.number)
+        if ended is None:
+            self._doubt(job, "it can't be told whether it has ended")
+            return None
+        if ended.state is not None:
+            self.journal.found(job, self.life, ended.state, ended.note)
+            return 0
+        if self.doubts.get(job.prompt_id, 0) >= TRIES:
+            self._set_aside(job, f"it could not be submitted in {TRIES} tries")
+            return 0
+        body = self.journal.body(job.seq)
+        if body is None:
+            self._set_aside(job, "its graph is not kept, since it could not be written down")
+            return 0
+        return self._submitted(job, body)
+
+    def _submitted(self, job: Job, body: dict[str, object]) -> int | None:
+        if self.life.witness == "listener":  # the extension writes it down itself, before it answers
+            self.journal.submitting(job, self.life)
+        reply = self.comfy.submit(job.prompt_id, job.number, body)
+        if reply.taken is Taken.YES:
+            self.journal.found(job, self.life, State.QUEUED, _note(job, reply), reply.prompt_id)
+            return 1
+        if reply.taken is Taken.NO:
+            self._set_aside(job, f"ComfyUI refuses it now: {reply.text}")
+            return 0
+        self._doubt(job, reply.text)
+        return None
+
+    def _doubt(self, job: Job, why: str) -> None:
+        """Let some time pass before the next try; a job that nothing can be told of must not hold up the others."""
+        self.doubted = time.monotonic()
+        self.doubts[job.prompt_id] = self.doubts.get(job.prompt_id, 0) + 1
+        if self.doubts[job.prompt_id] > 2 * TRIES:
+            self._set_aside(job, why)
+
+    def _set_aside(self, job: Job, why: str) -> None:
+        if self.journal.set_aside(job, why):
+            self.aside(job, why)
+
+
+def _note(job: Job, reply: Reply) -> str:
+    return "" if reply.prompt_id == job.prompt_id else f"was {job.prompt_id}: this ComfyUI chooses its jobs' ids"

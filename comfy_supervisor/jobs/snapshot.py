@@ -1,0 +1,69 @@
+"""The journal as it can be kept from outside: from what ComfyUI's queue shows now and then.
+
+What comes and goes between two looks is never seen, and lost with ComfyUI; the extension has no such window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..extension.comfy_supervisor_bridge import cuda
+from .comfy import Server
+from .job import SUBMITTED, Job, Life, State
+from .journal import Journal
+
+GONE = "no longer in the queue, nor in the history"
+
+
+def follow(journal: Journal, comfy: Server, life: Life, goes_on: Callable[[], bool]) -> bool:
+    """Look at a life's queue, and write down what has changed since the last look; return whether that was seen.
+
+    ``goes_on`` tells whether the life does: if so, what was answered before is its own answer.
+    """
+    here = comfy.queue()
+    if here is None or not goes_on():
+        return False
+    known = {job.prompt_id: job for job in journal.in_queue(life)}
+    for prompt_id, item in here.items.items():
+        state = State.RUNNING if prompt_id in here.running else State.QUEUED
+        job = known.get(prompt_id)
+        if job is None:
+            journal.accept(item, life, state)
+        elif job.state is not state or job.note == SUBMITTED:
+            journal.moved(job, state)
+    _see_off(journal, comfy, [job for job in known.values() if job.prompt_id not in here.items], goes_on)
+    return True
+
+
+def join(journal: Journal, comfy: Server, other: Life, life: Life, goes_on: Callable[[], bool]) -> bool:
+    """Enter what was seen of a life, before it spoke for itself, as its own; return whether that could be done.
+
+    It has entered what is in its queue: what is left of that has ended.
+    """
+    here = comfy.queue()
+    if here is None or not goes_on():
+        return False
+    _see_off(journal, comfy, [job for job in journal.in_queue(other) if job.prompt_id not in here.items], goes_on)
+    journal.merge(other, life)
+    return True
+
+
+def _see_off(journal: Journal, comfy: Server, gone: list[Job], goes_on: Callable[[], bool]) -> None:
+    """Write down what became of jobs that have left the queue, the one that ran first."""
+    poisoned = False
+    for job in sorted(gone, key=lambda job: (job.state is not State.RUNNING, job.number)):
+        ended = comfy.ended(job.prompt_id, job.number)
+        if ended is None or not goes_on():
+            break  # it can't be told now, nor what it means for those after it
+        if ended.state is None and job.note == SUBMITTED:
+            journal.unsubmitted(job)
+            continue
+        state, note = (ended.state, ended.note) if ended.state else (State.DELETED, GONE)
+        if state is State.DELETED and job.asked in {"listener", "obeyed"}:
+            journal.obeyed(job)
+        elif state is State.FAILED and cuda.kind("", note) == "sticky":
+            # the first was poisoned, or did it; those after it have not been tried
+            journal.moved(job, State.QUEUED if poisoned else State.RUNNING, note)
+            poisoned = True
+        else:
+            journal.moved(job, state, note)

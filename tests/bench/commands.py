@@ -1,0 +1,44 @@
+"""How long the commands take, as ratios to an empty Python start.
+
+The runs are interleaved (A B C A B C …), so that a machine that slows down for a while slows all of them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from .cases import Case, cases, comfyui
+from .measure import Figures
+from .measure import measure as measure_all
+from .report import Report, load, table, versions
+
+TURNS = 15
+"""In each round."""
+PARTS = ("comfy-supervisor", "supervisor", "pydantic", "click", "jinja2", "nvidia-ml-py")
+HEADER = ("what", "median", "min-max", "times empty", "at most", "peak RSS", "at most")
+
+
+def measure(rounds: int) -> Report:
+    """Measure each command."""
+    before = load()
+    with tempfile.TemporaryDirectory(prefix="comfy-supervisor-bench-") as folder:
+        found = cases(Path(folder))
+        measured = measure_all([case.command for case in found], TURNS * rounds)
+    pairs = list(zip(found, measured, strict=True))
+    whose = "a real ComfyUI" if comfyui() else "the stand-in"
+    how = f"{versions(*PARTS)}; {whose}; load {before} → {load()}; rounds: {TURNS * rounds}"
+    shown = table(HEADER, (_row(case, figures, measured[0]) for case, figures in pairs))
+    return Report(f"{how}:\n\n{shown}", [case.name for case, figures in pairs if case.missed(figures, measured[0])])
+
+
+def _row(case: Case, figures: Figures, empty: Figures) -> tuple[str, ...]:
+    return (
+        case.name,
+        f"{figures.median * 1000:.0f} ms",
+        f"{min(figures.seconds) * 1000:.0f}-{max(figures.seconds) * 1000:.0f} ms",
+        f"{figures.median / empty.median:.1f}",
+        str(case.most_times or ""),
+        f"{figures.peak_mib:.0f} MiB",
+        f"{case.most_mib} MiB" if case.most_mib else "",
+    )

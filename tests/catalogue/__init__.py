@@ -1,0 +1,1 @@
+"""Whether failures are explained rightly."""

@@ -1,0 +1,181 @@
+"""``pause``, ``resume`` and ``drain``, on a stand-in that runs our extension."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+
+import pytest
+import requests
+
+from comfy_supervisor.cli.drain import Wait, refuse_loss
+from comfy_supervisor.errors import UserError
+from comfy_supervisor.health.senses.heartbeat import Heartbeat
+from comfy_supervisor.status import Status
+from tests.cli.service import Service
+from tests.comfyui_server import image_job, sleep_job
+from tests.support import wait_until
+from tests.test_status import instance
+
+SLOW = sleep_job(60)
+
+
+@pytest.fixture
+def up(up: Service) -> Iterator[Service]:
+    """A service that is up and paused by nobody, without jobs; what a test leaves is taken away."""
+    yield up
+    up.ok("start")
+    up.ok("resume")
+    up.wait_for_api()
+    requests.post(f"{up.url}/queue", json={"clear": True}, timeout=30)
+    requests.post(f"{up.url}/interrupt", json={}, timeout=30)
+    wait_until(lambda: remaining(up) == 0)
+
+
+def remaining(service: Service) -> int:
+    """Return how many jobs run and wait."""
+    found: int = requests.get(f"{service.url}/prompt", timeout=30).json()["exec_info"]["queue_remaining"]
+    return found
+
+
+def is_done(service: Service, prompt_id: str) -> bool:
+    return bool(requests.get(f"{service.url}/history/{prompt_id}", timeout=30).json())
+
+
+def running(service: Service) -> list[str]:
+    """Return the running jobs."""
+    return [item[1] for item in requests.get(f"{service.url}/queue", timeout=30).json()["queue_running"]]
+
+
+def interrupt(service: Service, prompt_id: str) -> None:
+    requests.post(f"{service.url}/interrupt", json={"prompt_id": prompt_id}, timeout=30)
+
+
+class TestPause:
+    def test_no_further_job_is_begun_until_resume(self, up: Service) -> None:
+        first = up.submit(SLOW)
+        wait_until(lambda: running(up) == [first])
+        second = up.submit(image_job())
+        assert up.ok("pause") == "comfyui: paused; its job is finished first, 1 waiting\n"
+        assert running(up) == [first]
+        interrupt(up, first)
+        up.finished(first)
+        with pytest.raises(AssertionError, match="not within"):
+            wait_until(lambda: is_done(up, second), 1.5)
+        assert up.ok("resume", "cpu") == "comfyui: begins jobs again\n"
+        up.finished(second)
+
+    def test_status_shows_it(self, up: Service) -> None:
+        assert up.status()[0]["paused"] is False
+        up.ok("pause")
+        assert "(paused)" in up.ok("status")
+        assert up.status()[0]["paused"] is True
+        up.ok("resume")
+        assert "(paused)" not in up.ok("status")
+
+    def test_a_restart_keeps_it(self, up: Service) -> None:
+        up.ok("pause")
+        up.ok("restart")
+        up.wait_for_api()
+        job = up.submit(image_job())
+        with pytest.raises(AssertionError, match="not within"):
+            wait_until(lambda: is_done(up, job), 1.5)
+        up.ok("resume")
+        up.finished(job)
+
+    def test_one_that_does_not_run_can_be_paused_beforehand(self, up: Service) -> None:
+        up.ok("stop")
+        assert up.ok("pause") == "comfyui: paused; it does not run, and will begin no job when it does\n"
+        assert up.ok("resume") == "comfyui: is not paused any more; it does not run\n"
+        assert up.ok("resume") == "comfyui: was not paused\n"
+
+    def test_without_the_extension_nothing_is_ordered(self, service: Service) -> None:
+        service.settings(jobs={"extension": False})
+        service.ok("up", "-d")
+        for command in ("pause", "drain"):
+            done = service.run(command)
+            assert done.returncode == 1
+            assert done.stderr.startswith("error: comfyui: runs without comfy-supervisor's extension")
+            assert not (service.state / "run" / "cpu" / "pause.json").exists()
+        assert service.info().statename == "RUNNING"
+
+
+class TestDrain:
+    def test_the_running_job_is_finished_and_the_rest_comes_back_at_the_next_start(self, up: Service) -> None:
+        first = up.submit(SLOW)
+        wait_until(lambda: running(up) == [first])
+        others = [up.submit(image_job()) for _ in range(3)]
+        drain = up.start("drain")
+        drain.wait_for(f"comfyui: finishes job {first[:8]}")
+        assert up.info().statename == "RUNNING"
+        interrupt(up, first)
+        assert drain.end() == 0
+        assert drain.output.endswith("comfyui: drained and stopped; 3 jobs are kept for its next start\n")
+        assert up.info().statename == "STOPPED"
+        assert "  3 kept  " in up.ok("status")
+        assert up.status()[0]["paused"] is False
+        up.ok("start")
+        up.wait_for_api()
+        for job in others:
+            up.finished(job)
+
+    def test_what_is_idle_is_stopped_at_once(self, up: Service) -> None:
+        assert up.ok("drain", "comfyui") == "comfyui: drained and stopped; no jobs are kept\n"
+        assert up.ok("drain") == "comfyui: was stopped already; no jobs are kept\n"
+
+    def test_ctrl_c_resumes(self, up: Service) -> None:
+        first = up.submit(SLOW)
+        wait_until(lambda: running(up) == [first])
+        drain = up.start("drain")
+        drain.wait_for("finishes job")
+        drain.interrupt()
+        assert drain.end() == 130
+        assert drain.output.rstrip().endswith(" interrupted: jobs are begun again")
+        assert (up.info().statename, up.status()[0]["paused"]) == ("RUNNING", False)
+
+    @pytest.mark.parametrize("paused", [False, True])
+    def test_after_its_time_all_is_as_it_was_before(self, paused: bool, up: Service) -> None:
+        first = up.submit(SLOW)
+        wait_until(lambda: running(up) == [first])
+        if paused:
+            up.ok("pause")
+        done = up.run("drain", "--timeout", "1")
+        assert done.returncode == 1
+        assert done.stderr.startswith("note: a job still runs after 1 s; nothing was stopped")
+        assert (up.info().statename, up.status()[0]["paused"]) == ("RUNNING", paused)
+
+    def test_what_waits_for_an_operator_then_is_said_to(self, service: Service) -> None:
+        service.settings(jobs={"replay": "never"})
+        service.ok("up", "-d")
+        service.ok("pause")
+        service.submit(image_job())
+        said = service.ok("drain")
+        assert said.endswith('; 1 job is kept, for comfy-supervisor jobs retry --waiting (jobs.replay = "never")\n')
+
+    @pytest.mark.parametrize(
+        ("journal", "waiting", "loses"), [("degraded", 2, True), ("degraded", 0, False), ("ok", 2, False)]
+    )
+    def test_a_stop_that_would_lose_jobs_is_refused(self, journal: str, waiting: int, loses: bool) -> None:
+        beat = Heartbeat("boot", 7, 0.0, "alive", journal=journal, queue=(0, waiting))
+        found = Status(instance(), "RUNNING", pid=7, beat=beat)
+        with pytest.raises(UserError, match="2 jobs wait, and its journal can't") if loses else nullcontext():
+            refuse_loss([found])
+
+    def test_one_beat_alone_does_not_tell_that_nothing_runs(self) -> None:
+        """A job may be on its way to the worker at the first."""
+        wait = Wait()
+
+        def is_over(at: float, held: str = "paused", running: int = 0) -> bool:
+            beat = Heartbeat("boot", 7, at, "alive", held, queue=(running, 3))
+            return wait.is_over(Status(instance(), "RUNNING", pid=7, beat=beat))
+
+        assert [is_over(1.0), is_over(1.0), is_over(2.0, running=1), is_over(3.0), is_over(4.0)] == [
+            *(False, False, False, False),
+            True,
+        ]
+        assert not is_over(5.0, held="")
+
+    def test_on_a_terminal_a_line_tells_how_far_the_job_is(self, up: Service) -> None:
+        first = up.submit(sleep_job(60, steps=600))
+        wait_until(lambda: running(up) == [first])
+        assert up.on_terminal("drain", f"comfyui: {first[:8]} StandinSleep (1), step ")

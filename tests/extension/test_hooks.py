@@ -1,0 +1,328 @@
+"""What is written down of each job, as ComfyUI's queue handles it."""
+
+from __future__ import annotations
+
+import stat
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from comfy_supervisor.extension.comfy_supervisor_bridge import gate, hooks
+from comfy_supervisor.extension.comfy_supervisor_bridge.rows import REPLAYED
+from comfy_supervisor.standin.prompt_queue import Item
+
+from .conftest import DONE, INTERRUPTED, Bridged, failed
+
+STICKY = "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported"
+
+
+def test_a_job_is_written_down_before_it_is_queued(bridged: Bridged, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_push: list[list[str]] = []
+    monkeypatch.setattr(bridged.queue.server, "queue_updated", lambda: at_push.append(bridged.states("a")))
+    bridged.put("a", client_id="me")
+    assert at_push == [["queued"]]
+    row = bridged.row("a")
+    assert row["body"] == '{"prompt":{"1":{"class_type":"X"}},"extra_data":{"client_id":"me"},"outputs":["1"]}'
+    assert (row["number"], row["life"]) == (1.0, 1)
+
+
+def test_each_end_is_written_down(bridged: Bridged) -> None:
+    for number, prompt_id in enumerate("abc"):
+        bridged.put(prompt_id, float(number))
+    taken = bridged.take()
+    assert taken
+    assert bridged.states("a") == ["running"]
+    bridged.queue.task_done(taken[1], {}, status=None)
+    bridged.run(failed("no\nbecause"))
+    bridged.run(INTERRUPTED)
+    assert bridged.states("a", "b", "c") == ["done", "failed", "deleted"]
+    assert (bridged.row("b")["note"], bridged.row("a")["body"]) == ("no", None)
+
+
+def test_who_asked_it_to_give_up_decides_what_becomes_of_it(bridged: Bridged) -> None:
+    """The user's word is final; at the listener's it waits to be tried again."""
+    for prompt_id, who in (("a", "user"), ("b", "listener")):
+        bridged.put(prompt_id)
+        taken = bridged.take()
+        assert taken
+        if who == "listener":
+            bridged.execute("UPDATE jobs SET asked = 'listener' WHERE prompt_id = 'b'")
+        bridged.nodes.interrupt_processing()
+        assert bridged.row(prompt_id)["asked"] == who
+        bridged.queue.task_done(taken[1], {}, status=INTERRUPTED)
+    assert bridged.states("a", "b") == ["deleted", "running"]
+    assert bridged.row("b")["asked"] == "obeyed"
+    assert bridged.row("b")["body"]
+    assert bridged.interrupted == 2
+
+
+def test_an_interruption_that_is_taken_back_is_none(bridged: Bridged) -> None:
+    bridged.put("a")
+    bridged.take()
+    bridged.nodes.interrupt_processing(False)
+    assert (bridged.row("a")["asked"], bridged.interrupted) == ("", 0)
+
+
+def test_what_is_deleted_stays_so(bridged: Bridged) -> None:
+    for prompt_id in "abc":
+        bridged.put(prompt_id)
+    assert bridged.queue.delete_queue_item(lambda item: item[1] == "b")
+    assert not bridged.queue.delete_queue_item(lambda item: item[1] == "b")
+    assert bridged.states("a", "b", "c") == ["queued", "deleted", "queued"]
+    bridged.queue.wipe_queue()
+    assert bridged.states("a", "b", "c") == ["deleted"] * 3
+    bridged.put("d")
+    assert bridged.queue.delete_queue_item(lambda item: item[1] == "d")
+    assert bridged.states("d") == ["deleted"]
+
+
+def test_the_same_id_twice_is_one_job_until_both_have_run(bridged: Bridged) -> None:
+    bridged.put("a", 1.0)
+    bridged.put("a", 2.0)
+    bridged.run()
+    assert bridged.states("a") == ["queued"]
+    bridged.run()
+    assert bridged.states("a") == ["done"]
+    bridged.put("a", 3.0)
+    assert bridged.states("a") == ["queued"]
+
+
+def test_the_listener_asking_twice_is_heard_once(bridged: Bridged) -> None:
+    bridged.put("a", REPLAYED - 5)
+    bridged.put("a", REPLAYED - 5)
+    assert len(bridged.queue.queue) == 1
+    bridged.put("a", REPLAYED - 4)
+    assert len(bridged.queue.queue) == 2
+
+
+def test_what_was_dropped_while_its_submission_was_under_way_is_not_queued(bridged: Bridged) -> None:
+    """ComfyUI may come to a request long after whoever sent it has given up; a user may submit it anew."""
+    bridged.execute("INSERT INTO jobs VALUES (1, 'a', 1.0, 'deleted', NULL, '', '', '', 0, 0, '', 0.0, NULL, 0.0)")
+    bridged.put("a", REPLAYED - 5)
+    assert (bridged.queue.queue, bridged.states("a")) == ([], ["deleted"])
+    bridged.put("a", 5.0)
+    assert (len(bridged.queue.queue), bridged.states("a")) == (1, ["queued"])
+
+
+def test_keys_are_nowhere_on_the_disk(bridged: Bridged) -> None:
+    """Those of ComfyUI's list, those that are always known, and those that newer ones hand over apart."""
+    item: Item = (
+        1.0,
+        "a",
+        {},
+        {"api_key_comfy_org": "SESAME-1", "secret": "SESAME-2", "x": 1},
+        [],
+        {"auth": "SESAME-3"},
+    )
+    bridged.queue.put(item)
+    bridged.run()
+    bridged.put("b", secret="SESAME-4")
+    assert bridged.row("a")["secrets"] == "api_key_comfy_org,auth,secret"
+    assert not [file for file in bridged.folder.iterdir() if b"SESAME" in file.read_bytes()]
+
+
+def test_a_job_that_fails_when_it_is_run_again_without_its_keys_says_so(bridged: Bridged) -> None:
+    """Else nobody would know why it did; its first run had them, and so has one that its user submits anew."""
+    unauthorized = failed("Unauthorized: Please login first to use this node.\n")
+    told = "Unauthorized: Please login first to use this node."
+    bridged.put("a", 1.0, api_key_comfy_org="SESAME")
+    bridged.run(unauthorized)
+    assert bridged.row("a")["note"] == told
+    again: dict[float, dict[str, str]] = {REPLAYED - 5: {}, 2.0: {"api_key_comfy_org": "SESAME"}}
+    for number, keys in again.items():
+        bridged.put("b", 1.0, api_key_comfy_org="SESAME")
+        bridged.queue.queue.clear()  # as a death does
+        bridged.put("b", number, **keys)
+        bridged.run(unauthorized)
+        without = "" if keys else "run again without its API keys (api_key_comfy_org): "
+        assert bridged.row("b")["note"] == without + told
+    bridged.put("c", REPLAYED - 4)
+    bridged.run(unauthorized)
+    assert bridged.row("c")["note"] == told
+
+
+def test_files_are_closed_to_others(bridged: Bridged) -> None:
+    bridged.put("a")
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in bridged.folder.glob("journal.sqlite*")}
+    assert modes == dict.fromkeys(("journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"), 0o600)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        (1.0, "odd", {"1": object()}, {}, [], {}),
+        (1.0, "odd", {}, None, [], {}),
+        (1.0, "odd\udcff", {}, {}, [], {}),
+        (float("nan"), "odd", {}, {}, [], {}),
+        (10**400, "odd", {}, {}, [], {}),
+    ],
+    ids=["unserialisable", "no extra_data", "surrogates", "NaN", "huge number"],
+)
+def test_a_job_that_cannot_be_written_down_harms_nobody(bridged: Bridged, item: tuple[Any, ...]) -> None:
+    bridged.put("a", 0.0)
+    bridged.queue.put(item)
+    assert bridged.run() == "a"
+    assert bridged.journal.ok
+    bridged.hooks.take_stock()
+    bridged.run()
+    bridged.put("b")
+    assert bridged.beat()["journal"] == "ok"
+    assert bridged.states("a", "b") == ["done", "queued"]
+
+
+def test_surrogates_within_a_job_are_kept(bridged: Bridged) -> None:
+    bridged.put("a", text="\udcff")
+    assert r"\udcff" in bridged.row("a")["body"]
+
+
+def test_a_pause_holds_the_worker_and_lets_words_through(bridged: Bridged) -> None:
+    bridged.put("a")
+    (bridged.folder / gate.PAUSE).touch()
+    assert bridged.take() is None
+    assert bridged.beat()["held"] == "paused"
+    bridged.queue.set_flag("free_memory", True)
+    assert bridged.queue.get(timeout=60.0) is None, "it waits for no job while there is something else to do"
+    assert bridged.queue.get_flags() == {"free_memory": True}
+    (bridged.folder / gate.PAUSE).unlink()
+    assert bridged.run() == "a"
+
+
+def test_a_poisoned_gpu_gets_no_job_for_a_time(bridged: Bridged, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first to fail stays running, as the suspect; those after it have not been tried."""
+    clock = SimpleNamespace(monotonic=lambda: 1000.0)
+    monkeypatch.setattr(gate, "time", clock)
+    for number, prompt_id in enumerate("abc"):
+        bridged.put(prompt_id, float(number))
+    bridged.run(failed(STICKY))
+    assert bridged.take() is None
+    assert bridged.beat()["held"] == "poisoned"
+    clock.monotonic = lambda: 1000.0 + gate.LONGEST - 0.1
+    assert bridged.take() is None
+    clock.monotonic = lambda: 1000.0 + gate.LONGEST
+    assert bridged.run(failed(STICKY)) == "b"
+    assert bridged.states("a", "b", "c") == ["running", "queued", "queued"]
+    assert bridged.row("a")["note"] == STICKY.partition("\n")[0]
+
+
+def test_stock_forgets_no_job_that_waits_for_the_next_life(bridged: Bridged) -> None:
+    """It is in the journal alone: ComfyUI's queue no longer has it."""
+    for prompt_id in "abcd":
+        bridged.put(prompt_id)
+    bridged.run(failed(STICKY))
+    bridged.hooks.gate.poisoned = -1e9
+    bridged.run(failed(STICKY))
+    taken = bridged.take()
+    assert taken
+    bridged.execute("UPDATE jobs SET asked = 'listener' WHERE prompt_id = 'c'")
+    bridged.queue.task_done(taken[1], {}, status=INTERRUPTED)
+    bridged.hooks.take_stock()
+    assert bridged.states("a", "b", "c", "d") == ["running", "queued", "running", "queued"]
+
+
+@pytest.mark.parametrize("name", ["accepted", "taken", "ended", "removed", "asked", "is_ours"])
+def test_whatever_fails_of_ours_comfyui_goes_on(
+    bridged: Bridged, monkeypatch: pytest.MonkeyPatch, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(bridged.journal, name, breaks)
+    _goes_on(bridged)
+    assert len([line for line in caplog.messages if "broken" in line]) <= 1
+
+
+@pytest.mark.parametrize("name", ["_is_repeated", "_waits", "_begin", "_node", "_end"])
+def test_whatever_fails_in_a_hook_comfyui_goes_on(bridged: Bridged, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def breaks(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(hooks.Hooks, name, breaks)
+    _goes_on(bridged)
+
+
+def _goes_on(bridged: Bridged) -> None:
+    for prompt_id in "abc":
+        bridged.put(prompt_id)
+    assert bridged.run() == "a"
+    assert bridged.run(failed("no")) == "b"
+    assert bridged.execution.execute() == "executed"
+    assert bridged.server.PromptServer.instance.send_sync("progress", None) == "sent"
+    bridged.nodes.interrupt_processing()
+    assert bridged.interrupted == 1
+    assert bridged.queue.delete_queue_item(lambda item: item[1] == "c")
+    bridged.queue.wipe_queue()
+    assert list(bridged.queue.history) == ["a", "b"]
+
+
+def test_a_comfyui_on_its_way_out_begins_no_job_and_fails_none(bridged: Bridged) -> None:
+    """Its worker hears of it last: what it is given then fails for want of threads, and was never tried."""
+    serving = True
+    bridged.hooks.loop = SimpleNamespace(is_running=lambda: serving)
+    for prompt_id in "abcd":
+        bridged.put(prompt_id)
+    taken = bridged.take()
+    assert taken
+    serving = False
+    bridged.queue.task_done(taken[1], {}, status=failed("cannot schedule new futures after interpreter shutdown"))
+    assert bridged.take() is None
+    assert bridged.beat()["held"] == "ending"
+    assert bridged.states(*"abcd") == ["running", "queued", "queued", "queued"]
+    assert bridged.row("a")["body"]
+
+
+def test_what_is_done_on_the_way_out_is_done(bridged: Bridged) -> None:
+    serving = True
+    bridged.hooks.loop = SimpleNamespace(is_running=lambda: serving)
+    bridged.put("a")
+    taken = bridged.take()
+    assert taken
+    serving = False
+    bridged.queue.task_done(taken[1], {}, status=DONE)
+    assert bridged.states("a") == ["done"]
+
+
+def test_a_parameter_that_is_not_known_is_passed_on(bridged: Bridged) -> None:
+    """As a newer release, or another extension's wrapper, may have one."""
+    heard: list[Any] = []
+    for name in ("put", "get", "wipe_queue", "delete_queue_item", "interrupt_processing", "send_sync"):
+        hook = getattr(bridged.hooks, name)
+        hook(lambda *_, **named: heard.append(named["more"]), bridged.queue, (1.0, "a", {}, {}, []), more=name)
+    assert len(heard) == 6
+
+
+def test_a_lock_that_can_not_be_taken_twice_is_left_alone(bridged: Bridged) -> None:
+    bridged.queue.mutex = threading.Lock()
+    bridged.queue.not_empty = threading.Condition(bridged.queue.mutex)
+    with pytest.raises(AttributeError, match="another lock"):
+        hooks.install(bridged.hooks, bridged.server, bridged.execution, bridged.nodes)
+
+
+def test_a_queue_that_is_another_is_left_alone(bridged: Bridged) -> None:
+    class Other:
+        def put(self, item: object) -> None: ...
+
+    before = Other.put
+    bridged.hooks.queue = Other()
+    with pytest.raises(AttributeError, match="PromptQueue has no mutex"):
+        hooks.install(bridged.hooks, bridged.server, bridged.execution, bridged.nodes)
+    assert Other.put is before
+
+
+def test_the_heartbeat_tells_what_runs(bridged: Bridged) -> None:
+    bridged.put("a")
+    bridged.put("b")
+    bridged.take()
+    graph = SimpleNamespace(get_node=lambda _: {"class_type": "KSampler"})
+    bridged.execution.execute(None, graph, None, "3")
+    send = bridged.server.PromptServer.instance.send_sync
+    send("progress", {"node": "3", "value": 2, "max": 20})
+    told = bridged.beat()
+    assert (told["prompt_id"], told["node"], told["class_type"]) == ("a", "3", "KSampler")
+    assert (told["step"], told["total"], told["queue"], told["worker"]) == (2.0, 20.0, [1, 1], "alive")
+    before = told["progress_at"]
+    send("progress", {"node": "3", "value": 2, "max": 20})
+    assert bridged.beat()["progress_at"] == before, "the same step again is none"
+    send("progress_state", {"nodes": {"3": {"state": "running", "value": 3, "max": 20}}})
+    assert bridged.beat()["progress_at"] > before

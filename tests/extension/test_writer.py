@@ -1,0 +1,96 @@
+"""A disk that stands still: nobody waits for it for long, and nothing is lost once it goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+
+import pytest
+
+from comfy_supervisor.extension.comfy_supervisor_bridge import writer
+from tests.support import wait_until
+
+from .conftest import DONE, Bridged
+
+
+@pytest.fixture
+def stalled(bridged: Bridged, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Have the disk stand still until the event is set."""
+    monkeypatch.setattr(writer, "PATIENCE", 0.05)
+    goes_on = threading.Event()
+
+    def stands_still() -> None:
+        goes_on.wait(60)
+
+    bridged.journal._do(stands_still)
+    return goes_on
+
+
+def test_comfyui_goes_on_and_the_journal_catches_up(bridged: Bridged, stalled: threading.Event) -> None:
+    for prompt_id in "abc":
+        bridged.put(prompt_id)
+    assert bridged.run(DONE) == "a"
+    assert bridged.beat()["journal"] == "degraded"
+    assert len(bridged.said) == 1
+    assert "the disk takes more than" in bridged.said[0]
+    stalled.set()
+    wait_until(lambda: bridged.beat()["journal"] == "ok")
+    wait_until(lambda: bridged.states(*"abc") == ["done", "queued", "queued"])
+    assert bridged.said[1:] == ["the journal is written again"]
+
+
+def test_the_heart_goes_on_beating(bridged: Bridged, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would else seem that the interpreter is held."""
+    monkeypatch.setattr(writer, "PATIENCE", 0.05)
+    goes_on = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda _: goes_on.wait(60))
+    bridged.put("a")
+    bridged.run(DONE)
+    assert bridged.beat()["journal"] == "degraded"
+    assert bridged.beat()["journal"] == "degraded"
+    goes_on.set()
+    wait_until(lambda: bridged.beat()["journal"] == "ok")
+
+
+def test_a_disk_that_can_not_be_synced_is_a_trouble_of_the_journals(
+    bridged: Bridged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    bridged.put("a")
+    bridged.run(DONE)
+    assert bridged.beat()["journal"] == "degraded"
+    assert "can't be written" in bridged.said[0]
+    assert bridged.beat()["journal"] == "ok"
+    assert bridged.states("a") == ["done"]
+
+
+def test_when_a_job_was_begun_is_not_forgotten_when_stock_is_taken(bridged: Bridged) -> None:
+    bridged.put("a")
+    bridged.take()
+    begun = bridged.row("a")["begun"]
+    assert begun
+    bridged.hooks.take_stock()
+    assert bridged.row("a")["begun"] == begun
+
+
+def test_too_much_to_keep_in_mind_is_entered_from_the_queue(
+    bridged: Bridged, stalled: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MOST", 2)
+    for prompt_id in "abcdef":
+        bridged.put(prompt_id)
+    stalled.set()
+    wait_until(lambda: bridged.beat()["journal"] == "ok" and "unknown" not in bridged.states(*"abcdef"))
+
+
+def test_what_is_begun_and_what_ends_is_on_the_disk_a_beat_later(bridged: Bridged) -> None:
+    bridged.put("a")
+    assert not bridged.journal._loose
+    bridged.run(DONE)
+    assert bridged.journal._loose
+    bridged.beat()
+    assert not bridged.journal._loose

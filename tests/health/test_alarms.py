@@ -1,0 +1,121 @@
+"""What people elsewhere are told of, and what not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from comfy_supervisor.health.alarms import Alarms
+from comfy_supervisor.health.policy.evidence import Deed, Ending, Life, Observation, Reply, State, Verdict, Word
+from comfy_supervisor.health.policy.rules import Rules
+from comfy_supervisor.jobs.job import Job, Waits
+from comfy_supervisor.jobs.job import State as JobState
+from comfy_supervisor.notify.message import Event
+
+LIFE, NEXT = Life("boot", 7, 1.0), Life("boot", 8, 2.0)
+SEEN = Observation("RUNNING", LIFE, reply=Reply.GOOD)
+IDLE = State(Word.IDLE, life=LIFE)
+WELL = Verdict(Word.IDLE, reason="works, and has no job")
+JOB = Job(1, "abc", 0.0, JobState.RUNNING, 1, "", "", Waits.NOT, 0, 0, "", 0.0, 0.0)
+
+
+class Heard:
+    """One instance's alarms, and what was told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.alarms = Alarms("comfyui:gpu0", "gpu0", Rules())
+        self.alarms.tell = self.events.append
+
+    def look(self, verdict: Verdict, wall: float = 0.0, seen: Observation = SEEN, before: State = IDLE) -> list[str]:
+        """Look once; return the kinds told of."""
+        told = len(self.events)
+        self.alarms.look(before, State(verdict.word, life=seen.life), seen, verdict, wall)
+        return [event.kind.value for event in self.events[told:]]
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kind"),
+    [
+        (Verdict(Word.RESTARTING, Deed.RESTART, "stalled", "it stood still", LIFE), "restart"),
+        (Verdict(Word.RESTARTING, Deed.KILL, "process_stopped", "stopped", LIFE, hold="backoff"), "restart"),
+        (Verdict(Word.GAVE_UP, Deed.RESTART, "stalled", "spent", LIFE, hold="gave_up", hold_seconds=900.0), "gave_up"),
+        (
+            Verdict(Word.GAVE_UP, Deed.RESTART, "cpu_fallback", "on the CPU", LIFE, hold="configuration"),
+            "configuration",
+        ),
+        (Verdict(Word.GPU_FAULT, Deed.HOLD, "gpu_lost", "Xid 79", LIFE, hold="gpu_fault"), "gpu_fault"),
+        (Verdict(Word.BLIND, Deed.ALERT, "unknown", "supervisord does not answer"), "blind"),
+    ],
+)
+def test_each_is_told_with_its_reason_and_what_to_do_next(verdict: Verdict, kind: str, heard: Heard) -> None:
+    assert heard.look(verdict) == [kind]
+    (event,) = heard.events
+    assert (event.instance, event.why, event.cause) == ("comfyui:gpu0", verdict.reason, verdict.cause)
+    assert event.done
+    assert "{" not in event.then
+    assert event.then
+
+
+def test_recovery_is_told_once_and_only_after_trouble(heard: Heard) -> None:
+    assert heard.look(WELL) == []
+    heard.look(Verdict(Word.RESTARTING, Deed.RESTART, "stalled", "", LIFE), 100.0)
+    assert heard.look(Verdict(Word.STARTING), 110.0, replace(SEEN, life=NEXT)) == []
+    assert heard.look(WELL, 120.0) == ["recovery"]
+    assert "20 s ago" in heard.events[-1].why
+    assert heard.look(WELL, 130.0) == []
+
+
+def test_the_next_listener_tells_of_a_recovery_that_the_last_one_waited_for(heard: Heard) -> None:
+    before = State(Word.GAVE_UP, since=100.0, seen=160.0, life=LIFE)
+    assert heard.look(WELL, 1000.0, before=before) == ["recovery"]
+    assert "60 s ago" in heard.events[-1].why
+
+
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        ("exited: terminated by SIGSEGV; not expected", ["restart"]),
+        ("stopped: exit status 0", []),
+    ],
+)
+def test_a_crash_is_told_and_an_operators_stop_is_not(ending: str, told: list[str], heard: Heard) -> None:
+    seen = replace(SEEN, life=NEXT, ending=Ending(ending))
+    assert heard.look(Verdict(Word.STARTING), seen=seen) == told
+    assert all("crashed with SIGSEGV" in event.why for event in heard.events)
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        Verdict(Word.RESTARTING, Deed.RESTART, "recycled", "too old", LIFE),
+        Verdict(Word.BUSY, Deed.ALERT, "stalled", "toils"),
+        Verdict(Word.SUSPECT, cause="stalled"),
+        Verdict(Word.BLIND, cause="unknown"),
+        Verdict(Word.STALLED, Deed.INTERRUPT, "stalled", life=LIFE),
+        Verdict(Word.STOPPED),
+    ],
+)
+def test_what_is_planned_or_not_certain_yet_is_not_told(verdict: Verdict, heard: Heard) -> None:
+    assert heard.look(verdict) == []
+
+
+def test_who_stops_it_knows_that_it_does_not_work(heard: Heard) -> None:
+    heard.look(Verdict(Word.RESTARTING, Deed.RESTART, "stalled", "", LIFE))
+    heard.look(Verdict(Word.STOPPED))
+    assert heard.look(WELL) == []
+
+
+def test_a_job_that_is_set_aside_is_told_with_its_commands(heard: Heard) -> None:
+    aside = replace(JOB, state=JobState.QUARANTINED, suspect=2)
+    heard.alarms.settled([(JOB, aside), (JOB, replace(JOB, state=JobState.QUEUED)), (aside, aside)], 5.0)
+    (event,) = heard.events
+    assert event.kind.value == "quarantine"
+    assert "suspected of 2 deaths" in event.why
+    assert "jobs retry abc" in event.then

@@ -1,0 +1,94 @@
+"""What is asked of ComfyUI for its jobs' sake: no answer, and an unfit one, are none."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from comfy_supervisor.jobs import comfy
+from comfy_supervisor.jobs.comfy import Comfy, Ending, Taken
+
+ANSWERS: dict[str, tuple[int, str]] = {}
+RECEIVED: list[bytes] = []
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers as a test says."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        status, text = ANSWERS.get(self.path, (404, "404: Not Found"))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def do_POST(self) -> None:
+        RECEIVED.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def asked() -> Iterator[Comfy]:
+    ANSWERS.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        one = Comfy(f"http://127.0.0.1:{server.server_port}")
+        yield one
+        one.close()
+        server.shutdown()
+
+
+def test_a_job_that_the_history_does_not_know_has_not_ended(asked: Comfy) -> None:
+    """Some releases answer 404 for an id that no path can hold."""
+    assert asked.ended("a", 1.0) == Ending(None)
+    ANSWERS["/history/b"] = (200, "{}")
+    assert asked.ended("b", 1.0) == Ending(None)
+
+
+@pytest.mark.parametrize("answer", [(500, "{}"), (200, "no JSON"), (200, "[]"), (200, "null"), (200, '{"a": 1}')])
+def test_what_can_not_be_told_is_not_taken_for_an_end(asked: Comfy, answer: tuple[int, str]) -> None:
+    ANSWERS["/history/a"] = answer
+    assert asked.ended("a", 1.0) is None
+
+
+@pytest.mark.parametrize(
+    "answer", [(500, "{}"), (404, ""), (200, "no JSON"), (200, "[]"), (200, '{"queue_running": 1}')]
+)
+def test_a_queue_that_can_not_be_told_is_not_taken_for_empty(asked: Comfy, answer: tuple[int, str]) -> None:
+    ANSWERS["/queue"] = answer
+    assert asked.queue() is None
+
+
+def test_a_queue_too_long_to_be_read_is_said_to_be(asked: Comfy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comfy, "LONGEST", 100)
+    ANSWERS["/queue"] = (200, '{"queue_running": [], "queue_pending": [' + " " * 100 + "]}")
+    assert asked.queue() is None
+    assert "longer than" in asked.trouble
+    ANSWERS["/queue"] = (200, '{"queue_running": [], "queue_pending": []}')
+    assert asked.queue() is not None
+    assert asked.trouble == ""
+
+
+@pytest.mark.parametrize(("status", "taken"), [(200, Taken.YES), (400, Taken.NO), (500, Taken.UNKNOWN)])
+def test_what_is_said_to_a_submission(asked: Comfy, status: int, taken: Taken) -> None:
+    ANSWERS["/prompt"] = (status, '{"prompt_id": "a", "error": {"message": "no", "details": "such"}}')
+    assert asked.submit("a", 1.0, {"prompt": {}, "extra_data": {}, "outputs": []}).taken is taken
+
+
+def test_a_number_that_json_does_not_know_is_submitted_as_comfyui_took_it(asked: Comfy) -> None:
+    """Python's own JSON writes and reads NaN and Infinity, and so do ComfyUI and its clients."""
+    ANSWERS["/prompt"] = (200, '{"prompt_id": "a"}')
+    graph = {"1": {"inputs": {"x": math.nan, "y": -math.inf}}}
+    assert asked.submit("a", 1.0, {"prompt": graph, "extra_data": {}, "outputs": []}).taken is Taken.YES
+    inputs = json.loads(RECEIVED[-1])["prompt"]["1"]["inputs"]
+    assert math.isnan(inputs["x"])
+    assert inputs["y"] == -math.inf

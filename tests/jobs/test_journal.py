@@ -1,0 +1,280 @@
+"""The listener's side of the journal: order, charges, operators' orders; another process has it open, too."""
+
+from __future__ import annotations
+
+import os
+import select
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from comfy_supervisor.extension.comfy_supervisor_bridge import store
+from comfy_supervisor.jobs.job import Guilt, Process, State, Tally, Waits
+from comfy_supervisor.jobs.journal import BAND, DamagedError, Journal, JournalError
+
+from .conftest import Kept
+
+
+def test_order_outlives_several_deaths_also_in_the_midst_of_a_replay(kept: Kept) -> None:
+    first = kept.life(1)
+    kept.accept(first, "a", "b", "c")
+    kept.settle(first)
+    second = kept.life(2)
+    kept.journal.found(kept.job("a"), second, State.QUEUED)  # the others wait when it dies again
+    kept.accept(second, "d")
+    kept.settle(second)
+    assert kept.waiting() == ["a", "b", "c", "d"]
+    third = kept.life(3)
+    for prompt_id in "abcd":
+        kept.journal.found(kept.job(prompt_id), third, State.QUEUED)
+    kept.accept(third, "front", first=-9.0)
+    kept.settle(third)
+    assert kept.waiting() == ["a", "b", "c", "d", "front"]
+
+
+def test_what_ran_comes_first_and_a_suspect_last(kept: Kept) -> None:
+    life = kept.life(1)
+    kept.accept(life, "ran", state=State.RUNNING, first=5.0)
+    kept.accept(life, "front", first=-1.0)
+    kept.settle(life, Guilt.VICTIM)
+    assert kept.waiting() == ["ran", "front"]
+    again = kept.life(2)
+    for prompt_id in ("front", "ran"):
+        kept.journal.found(kept.job(prompt_id), again, State.RUNNING if prompt_id == "ran" else State.QUEUED)
+    kept.settle(again, Guilt.SUSPECT)
+    assert kept.waiting() == ["front", "ran"]
+
+
+def test_numbers_ascend_and_never_repeat(kept: Kept) -> None:
+    """Nor does a user's absurd number disturb them."""
+    given: list[float] = []
+    for death in range(1, 6):
+        life = kept.life(death)
+        kept.accept(life, f"new-{death}", first=-1e300)
+        for prompt_id in kept.waiting():
+            kept.journal.found(kept.job(prompt_id), life, State.QUEUED)
+        given += [job.number for job in kept.settle(life)]
+    assert given == sorted(set(given))
+    assert min(given) >= BAND
+    assert max(given) < BAND / 2
+
+
+def test_of_a_life_seen_from_outside_the_first_is_taken_for_the_one_that_ran(kept: Kept) -> None:
+    life = kept.journal.begin_life(Process("boot", 1, 1.0), time.time())
+    kept.accept(life, "a", "b")
+    kept.settle(life, Guilt.VICTIM)
+    assert [kept.job(each).victim for each in "ab"] == [1, 0]
+
+
+def test_what_was_settled_is_not_settled_again(kept: Kept) -> None:
+    life, current = kept.life(1), kept.life(2)
+    kept.accept(life, "a")
+    assert [each.id for each in kept.journal.unsettled(current)] == [life.id]
+    assert [job.prompt_id for job in kept.settle(life)] == ["a"]
+    assert kept.journal.unsettled(current) == []
+    assert kept.settle(life) == []
+
+
+def test_blame_is_for_the_life_that_runs(kept: Kept) -> None:
+    kept.life(1)
+    kept.journal.blame(Process("boot", 1, 1.0), "stalled", Guilt.SUSPECT)
+    kept.life(2)
+    kept.journal.blame(Process("boot", 1, 1.0), "recycled", Guilt.INNOCENT)
+    newest = kept.journal.newest_life()
+    assert newest
+    assert (newest.pid, newest.guilt) == (2, None)
+
+
+@pytest.mark.parametrize(("state", "life"), [("queued", True), ("running", True), ("done", True)])
+def test_no_retry_of_what_is_not_set_aside(kept: Kept, state: str, life: bool) -> None:
+    """Or it would run twice at a time."""
+    kept.accept(kept.life(1), "a", state=State(state))
+    before = kept.job("a")
+    kept.journal.retry(before)
+    assert (kept.job("a").life, kept.job("a").state, kept.job("a").number) == (1, State(state), 0.0)
+
+
+def test_retry_forgives_and_queues_it_last(kept: Kept) -> None:
+    life = kept.life(1)
+    kept.accept(life, "a", "b", state=State.RUNNING)
+    kept.settle(life, Guilt.SUSPECT)
+    again = kept.life(2)
+    kept.journal.found(kept.job("a"), again, State.RUNNING)
+    kept.settle(again, Guilt.SUSPECT)
+    assert kept.job("a").state is State.QUARANTINED
+    kept.journal.retry(kept.job("a"))
+    job = kept.job("a")
+    assert (job.state, job.suspect, job.waits, job.life) == (State.QUEUED, 0, Waits.NOT, None)
+    assert job.number > kept.job("b").number
+
+
+def test_drop_is_for_what_is_as_it_was_seen(kept: Kept) -> None:
+    life = kept.life(1)
+    kept.accept(life, "a")
+    seen = kept.job("a")
+    kept.settle(life)
+    assert not kept.journal.drop(seen)
+    assert kept.journal.drop(kept.job("a"))
+    assert (kept.job("a").state, kept.journal.body(seen.seq)) == (State.DELETED, None)
+
+
+def test_a_job_that_fails_when_it_is_run_again_without_its_keys_says_so(kept: Kept) -> None:
+    """Seen from outside, too, and also if it had failed before its submission was known to be taken."""
+    life = kept.life(1)
+    for number, prompt_id in enumerate("abc"):
+        extra_data = {"api_key_comfy_org": "SESAME"} if prompt_id != "c" else {}
+        kept.journal.accept((number, prompt_id, {}, extra_data, []), life, State.QUEUED)
+    kept.settle(life)
+    again = kept.life(2)
+    kept.journal.found(kept.job("a"), again, State.FAILED, "no")
+    for each in "bc":
+        kept.journal.found(kept.job(each), again, State.QUEUED)
+        kept.journal.moved(kept.job(each), State.FAILED, "no")
+    without = "run again without its API keys (api_key_comfy_org): no"
+    assert [kept.job(each).note for each in "abc"] == [without, without, "no"]
+
+
+def test_prune_keeps_the_newest_and_all_that_is_unfinished(kept: Kept) -> None:
+    life = kept.life(1)
+    kept.accept(life, *(f"job-{number}" for number in range(10)))
+    kept.accept(life, "waits")
+    for number in range(10):
+        kept.journal.moved(kept.job(f"job-{number}"), State.DONE)
+        time.sleep(0.001)
+    kept.life(2)
+    kept.journal.prune(3)
+    assert {job.prompt_id for job in kept.journal.jobs()} == {"job-7", "job-8", "job-9", "waits"}
+    assert kept.journal.tally() == Tally(queued=1, done=3)
+    newest = kept.journal.newest_life()
+    assert newest
+    assert newest.pid == 2
+
+
+def test_prune_behind_anothers_lock_is_an_error_of_the_journals(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("comfy_supervisor.jobs.journal.PATIENCE", 0.05)
+    kept.journal.prune(1)
+    with closing(sqlite3.connect(kept.journal.file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JournalError, match="locked"):
+            Journal(Path(kept.journal.file).parent).prune(1)
+
+
+def test_two_processes_write_and_lose_nothing(kept: Kept) -> None:
+    folder = Path(kept.journal.file).parent
+    life = kept.life(1)
+    code = (
+        "import sys; from comfy_supervisor.jobs.journal import Journal; from comfy_supervisor.jobs.job import *\n"
+        "journal = Journal(sys.argv[1]); life = journal.newest_life()\n"
+        "for n in range(100): journal.accept((float(n), f'other-{n}', {}, {}, []), life, State.QUEUED)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)]) as process:
+        kept.accept(life, *(f"mine-{number}" for number in range(100)))
+        assert process.wait(60) == 0
+    assert kept.journal.tally().queued == 200
+
+
+def test_a_damaged_file_is_set_aside_once(kept: Kept) -> None:
+    """Not the new one, which the other side has begun meanwhile."""
+    kept.life(1)
+    kept.journal.close()
+    file = Path(kept.journal.file)
+    for each in file.parent.glob("journal.sqlite*"):
+        each.unlink()
+    file.write_bytes(os.urandom(20_000))
+    other = Journal(file.parent)
+    for journal in (kept.journal, other):
+        with pytest.raises(DamagedError):
+            journal.newest_life()
+    assert other.put_aside()
+    other.begin_life(Process("boot", 2, 2.0), time.time())
+    assert kept.journal.put_aside() == ""
+    newest = kept.journal.newest_life()
+    assert newest
+    assert newest.pid == 2
+    other.close()
+
+
+def test_nobody_opens_a_journal_that_is_half_set_aside(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the write-ahead log of the old one, it would write where nobody reads."""
+    kept.life(1)
+    file, known = kept.journal.file, store.inode(kept.journal.file)
+    kept.journal.close()
+    Path(f"{file}-wal").write_bytes(b"x" * 5000)
+    with _opener(Path(file).parent) as other:
+        assert other.stdin
+        output = other.stdout
+        assert output
+        told: list[str] = []
+
+        def replaced(old: str, new: str) -> None:
+            Path(old).rename(new)
+            if not told:
+                _say(other.stdin, "open")
+                told.append("open")
+                select.select([output], [], [], 1.0)  # it would have opened it by now
+
+        monkeypatch.setattr(os, "replace", replaced)
+        assert store.set_aside(file, known, 5.0)
+        assert told
+        assert output.readline() == "begun\n"
+        newest = kept.journal.newest_life()
+        _say(other.stdin, "end")
+    assert newest
+    assert newest.pid == 7
+
+
+@contextmanager
+def _opener(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that begins a life when it is told to, and keeps the journal open until it is told to end."""
+    code = (
+        "import sys; from comfy_supervisor.jobs.job import Process; from comfy_supervisor.jobs.journal import Journal; "
+        "journal = Journal(sys.argv[1]); print('ready', flush=True); input(); "
+        "journal.begin_life(Process('boot', 7, 7.0), 7.0); print('begun', flush=True); input()"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        yield process
+
+
+def _say(pipe: IO[str] | None, line: str) -> None:
+    assert pipe
+    print(line, file=pipe, flush=True)
+
+
+def test_two_that_are_set_aside_within_a_second_are_both_kept(tmp_path: Path) -> None:
+    file = tmp_path / "journal.sqlite"
+    for content in ("one", "two"):
+        file.write_text(content)
+        assert store.set_aside(str(file), store.inode(str(file)), 1.0)
+    assert sorted(each.read_text() for each in tmp_path.iterdir()) == ["one", "two"]
+
+
+def test_a_file_with_another_name_is_not_written(kept: Kept, tmp_path: Path) -> None:
+    """Its folder's owner could have root write to a file elsewhere by it."""
+    kept.journal.close()
+    (tmp_path / "journal.sqlite").hardlink_to(_other(tmp_path / "elsewhere"))
+    with pytest.raises(DamagedError, match="with this name alone"):
+        kept.journal.newest_life()
+    assert (tmp_path / "elsewhere").read_bytes() == b""
+
+
+def _other(file: Path) -> Path:
+    file.touch()
+    return file
+
+
+def test_who_only_reads_makes_and_changes_nothing(tmp_path: Path) -> None:
+    reader = Journal(tmp_path, make=False)
+    assert not reader.exists
+    with pytest.raises(JournalError):
+        reader.jobs()
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,245 @@
+"""What carries the jobs, on its own thread, with what the watch tells it of ComfyUI's process."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from comfy_supervisor.extension.comfy_supervisor_bridge import life as bridge_life
+from comfy_supervisor.jobs import comfy, porter
+from comfy_supervisor.jobs.comfy import Reply, Taken
+from comfy_supervisor.jobs.fate import Policy
+from comfy_supervisor.jobs.job import Guilt, Job, Life, Process, State
+from comfy_supervisor.jobs.journal import Journal
+from comfy_supervisor.jobs.porter import Porter, Sighting, Ward
+from comfy_supervisor.jobs.running import goes_on
+from tests.support import wait_until
+
+from .conftest import Kept, Server
+
+ME = bridge_life.this_one()
+"""This test's process stands for ComfyUI's."""
+PROCESS = Process(ME.boot, ME.pid, ME.started)
+NUMBERS = itertools.count(1000)
+SEEN = Sighting(PROCESS, answers=True, ready=True, ending="exited: terminated by SIGSEGV; not expected")
+
+
+class Carried:
+    """A porter at work."""
+
+    def __init__(self, folder: Path, server: Server, *, extension: bool) -> None:
+        self.said: list[str] = []
+        self.told: list[tuple[Job, Job]] = []
+        ward = Ward(str(folder), "http://127.0.0.1:9", Policy(), 100, extension)
+        self.porter = Porter(ward, self.said.append, lambda _, pairs: self.told.extend(pairs))
+        self.porter._comfy = cast("comfy.Comfy", server)
+        self.porter.start()
+
+
+@pytest.fixture
+def carried(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Carried]:
+    monkeypatch.setattr(porter, "_TURN", 0.02)
+    monkeypatch.setattr(porter, "_LATE", 0.5)
+    one = Carried(tmp_path, server, extension=True)
+    yield one
+    one.porter.end()
+
+
+def _speaks(kept: Kept) -> None:
+    """The extension enters its life."""
+    kept.life(next(NUMBERS))
+    with kept.journal._transaction() as sql:
+        sql.execute(
+            "UPDATE lives SET boot = ?, pid = ?, started = ? WHERE id = (SELECT max(id) FROM lives)",
+            (ME.boot, ME.pid, ME.started),
+        )
+
+
+def test_after_a_crash_the_suspect_is_charged_and_all_go_back(carried: Carried, kept: Kept, server: Server) -> None:
+    dead = kept.life(1)
+    kept.accept(dead, "ran", state=State.RUNNING)
+    kept.accept(dead, "b", "c")
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE lives SET boot = ?", (ME.boot,))
+    _speaks(kept)
+    carried.porter.see(SEEN)
+    wait_until(lambda: server.submitted == ["b", "c"])
+    server.items.clear()
+    wait_until(lambda: server.submitted == ["b", "c", "ran"])
+    wait_until(lambda: kept.job("ran").life == 2)
+    assert kept.job("ran").suspect == 1
+
+
+def test_what_is_run_again_without_its_keys_is_counted(carried: Carried, kept: Kept, server: Server) -> None:
+    dead = kept.life(1)
+    kept.accept(dead, "a")
+    for each in ("b", "c"):
+        kept.journal.accept((9.0, each, {}, {"api_key_comfy_org": "SESAME"}, []), dead, State.QUEUED)
+    _speaks(kept)
+    carried.porter.see(SEEN)
+    wait_until(lambda: server.submitted == ["a", "b", "c"])
+    said = "2 of them without the API keys that came with them, which are not kept: nodes that need one will fail"
+    assert [line for line in carried.said if "API keys" in line] == [said]
+
+
+def test_it_waits_to_be_told_how_the_life_before_ended(carried: Carried, kept: Kept, server: Server) -> None:
+    dead = kept.life(1)
+    kept.accept(dead, "a", state=State.RUNNING)
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE lives SET boot = ?", (ME.boot,))
+    _speaks(kept)
+    carried.porter.see(replace(SEEN, ending=None))
+    with pytest.raises(AssertionError, match="not within"):
+        wait_until(lambda: kept.job("a").life is None, 0.5)
+    carried.porter.see(replace(SEEN, ending="stopped"))
+    wait_until(lambda: server.submitted == ["a"])
+    assert (kept.job("a").suspect, kept.job("a").victim) == (0, 0)
+
+
+def test_a_machines_reboot_is_no_jobs_doing(carried: Carried, kept: Kept, server: Server) -> None:
+    kept.accept(kept.life(1), "a", state=State.RUNNING)
+    _speaks(kept)
+    carried.porter.see(SEEN)
+    wait_until(lambda: server.submitted == ["a"])
+    assert (kept.job("a").suspect, kept.job("a").victim) == (0, 1)
+
+
+def test_a_new_start_in_the_same_process_is_another_life(carried: Carried, kept: Kept, server: Server) -> None:
+    _speaks(kept)
+    kept.accept(cast("Life", kept.journal.newest_life()), "a", state=State.RUNNING)
+    _speaks(kept)
+    carried.porter.see(SEEN)
+    wait_until(lambda: server.submitted == ["a"])
+    assert (kept.job("a").suspect, kept.job("a").victim) == (0, 0)
+
+
+def test_blame_and_questions_are_written_before_they_are_acted_upon(carried: Carried, kept: Kept) -> None:
+    _speaks(kept)
+    life = cast("Life", kept.journal.newest_life())
+    kept.accept(life, "a", state=State.RUNNING)
+    assert carried.porter.ask("a")
+    assert kept.job("a").asked == "listener"
+    assert not carried.porter.ask("unknown")
+    carried.porter.blame(PROCESS, "recycled")
+    assert cast("Life", kept.journal.newest_life()).guilt is Guilt.INNOCENT
+
+
+def test_whatever_sets_a_job_aside_is_told(carried: Carried, kept: Kept, server: Server) -> None:
+    """Two deaths that it is suspected of, a refusal, and a second stall that it gave up in."""
+    kept.accept(kept.life(1), "ran", state=State.RUNNING)
+    kept.accept(kept.life(2), "refused", "stalled")
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE jobs SET suspect = 1 WHERE prompt_id IN ('ran', 'stalled')")
+        sql.execute("UPDATE lives SET boot = ?, guilt = 'suspect'", (ME.boot,))
+    server.replies = [Reply(Taken.NO, "no such node")]
+    _speaks(kept)
+    carried.porter.see(SEEN)
+    wait_until(lambda: kept.job("stalled").life == 3)
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE jobs SET state = 'running', asked = 'obeyed' WHERE prompt_id = 'stalled'")
+    wait_until(lambda: kept.job("stalled").state is State.QUARANTINED)
+    wait_until(lambda: {"ran", "refused", "stalled"} == {job.prompt_id for _, job in carried.told if _is_aside(job)})
+    assert not any(_is_aside(before) for before, _ in carried.told)
+
+
+def _is_aside(job: Job) -> bool:
+    return job.state is State.QUARANTINED
+
+
+def test_a_question_that_came_too_late_is_never_written(
+    carried: Carried, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asked has heard no, and interrupts nobody: a user's own interruption must then count as one."""
+    monkeypatch.setattr(porter, "PATIENCE", 0.05)
+    _speaks(kept)
+    kept.accept(cast("Life", kept.journal.newest_life()), "a", state=State.RUNNING)
+    goes_on, over = threading.Event(), threading.Event()
+
+    def takes_long() -> None:
+        goes_on.wait(60)
+
+    carried.porter._orders.put(takes_long)
+    assert not carried.porter.ask("a")
+    goes_on.set()
+    carried.porter._orders.put(over.set)
+    assert over.wait(60)
+    assert kept.job("a").asked == ""
+
+
+def test_without_the_extension_its_queue_is_looked_at(carried: Carried, kept: Kept, server: Server) -> None:
+    """When the extension speaks at last, what was seen until then is its own."""
+    server.items = {"a": [0.0, "a", {}, {}, []]}
+    carried.porter.see(SEEN)
+    wait_until(lambda: kept.journal.job("a"))
+    assert any("without our extension" in line for line in carried.said)
+    assert server.submitted == []
+    seen = kept.job("a").life
+    _speaks(kept)
+    wait_until(lambda: kept.job("a").life != seen)
+    assert (kept.job("a").state, server.submitted) == (State.QUEUED, [])
+
+
+def test_a_damaged_journal_is_set_aside_and_it_goes_on(carried: Carried, kept: Kept, server: Server) -> None:
+    kept.life(1)
+    kept.journal.close()
+    file = Path(kept.journal.file)
+    for each in file.parent.glob("journal.sqlite*"):
+        each.unlink()
+    file.write_bytes(os.urandom(20_000))
+    server.items = {"a": [0.0, "a", {}, {}, []]}
+    carried.porter.see(SEEN)
+    wait_until(lambda: any("set aside as" in line for line in carried.said))
+    again = Journal(file.parent)
+    wait_until(lambda: again.job("a"))
+    again.close()
+
+
+def test_a_life_in_a_new_journal_is_not_taken_for_one_of_the_old(
+    carried: Carried, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new journal counts its lives from one again, and begins before the new image has been seen."""
+    images, executes = carried.porter._images, {111}
+    monkeypatch.setattr(porter, "goes_on", lambda process: process.image in executes)
+    _speaks(kept)
+    carried.porter.see(replace(SEEN, process=replace(PROCESS, image=111)))
+    wait_until(lambda: list(images.values()) == [111])
+    executes.clear()
+    kept.journal.put_aside()
+    _speaks(kept)
+    time.sleep(0.1)  # a few turns, in which the old sighting must not be taken for the new life's
+    executes.add(222)
+    carried.porter.see(replace(SEEN, process=replace(PROCESS, image=222)))
+    wait_until(lambda: 222 in images.values())
+    assert not any("without our extension" in line for line in carried.said)
+
+
+def test_a_journal_that_cannot_be_set_aside_does_not_end_it(
+    carried: Carried, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("comfy_supervisor.extension.comfy_supervisor_bridge.store.set_aside", refuses)
+    file = Path(kept.journal.file)
+    file.write_bytes(os.urandom(20_000))
+    carried.porter.see(SEEN)
+    wait_until(lambda: any("can't be set aside" in line for line in carried.said))
+    file.unlink()
+    _speaks(kept)
+    carried.porter.blame(PROCESS, "recycled")
+    wait_until(lambda: cast("Life", kept.journal.newest_life()).cause == "recycled")
+
+
+def test_whether_a_process_goes_on() -> None:
+    assert goes_on(PROCESS)
+    assert not goes_on(replace(PROCESS, started=PROCESS.started - 1.0))
+    assert not goes_on(replace(PROCESS, image=12345))
+    assert not goes_on(replace(PROCESS, pid=2**22 + 1))

@@ -1,0 +1,685 @@
+"""A toy world for jobs: the stand-in's queue with our extension's hooks, both real journals, the listener's porter, and
+an operator with his commands.
+
+All in one thread, and all of it can be killed at each fault point: before and after each transaction of either side,
+before a request arrives, and before its answer does. The disk may be full for a while; what is done meanwhile is
+promised nothing should ComfyUI die before it is written.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from comfy_supervisor.cli import dropping
+from comfy_supervisor.cli.kept import Found
+from comfy_supervisor.extension.comfy_supervisor_bridge import hooks, store
+from comfy_supervisor.extension.comfy_supervisor_bridge import journal as extension_journal
+from comfy_supervisor.extension.comfy_supervisor_bridge.gate import Gate
+from comfy_supervisor.extension.comfy_supervisor_bridge.heartbeat import Heart
+from comfy_supervisor.extension.comfy_supervisor_bridge.life import Life
+from comfy_supervisor.extension.comfy_supervisor_bridge.progress import Progress
+from comfy_supervisor.extension.comfy_supervisor_bridge.writer import Writer
+from comfy_supervisor.jobs import comfy, fate, pause
+from comfy_supervisor.jobs import job as jobs
+from comfy_supervisor.jobs.comfy import Ending, Queue, Reply, Taken
+from comfy_supervisor.jobs.fate import Policy
+from comfy_supervisor.jobs.job import Process, State, token
+from comfy_supervisor.jobs.journal import Journal, JournalError
+from comfy_supervisor.jobs.porter import Porter, Sighting, Ward
+from comfy_supervisor.standin.prompt_queue import Item, PromptQueue
+
+EXTENSION = (
+    "accepted",
+    "taken",
+    "ended",
+    "gave_up",
+    "noted",
+    "put_back",
+    "removed",
+    "asked",
+    "settle",
+    "open",
+    "take_stock",
+)
+"""What the extension's journal does in a transaction."""
+LISTENER = (
+    *("newest_life", "begin_life", "blame", "unsettled", "settle", "take_back", "obedient", "merge", "accept"),
+    *("version", "in_queue", "moved", "obeyed", "ask", "to_submit"),
+    *("body", "submitting", "in_doubt", "unsubmitted", "found", "set_aside", "jobs", "job", "beginning"),
+    *("tally", "reading", "retry", "drop", "prune"),
+)
+"""What the listener's does."""
+SERVER = ("queue", "ended", "submit")
+"""What the listener asks of ComfyUI."""
+SIDES = {
+    "extension": ("comfyui",),
+    "listener": ("listener", "comfyui"),
+    "server": ("listener", "comfyui", "network", "late"),
+}
+"""Whom a fault point may befall; ``network``: the answer is lost; ``late``: the request comes after its time-out."""
+CONNECT = store.connect
+STICKY = "CUDA error: an illegal memory access was encountered"
+KILLS = "killer"
+POISONS = "poisoner"
+
+
+class Killed(BaseException):
+    """Somebody is no more; nothing of his may go on."""
+
+    def __init__(self, side: str) -> None:
+        self.side = side
+
+
+@dataclass
+class Truth:
+    """What really became of a job."""
+
+    prompt_id: str
+    kind: str
+    born: int
+    """In which life it was accepted."""
+    place: int
+    answered: bool = False
+    seen: bool = False
+    """Whether it is written down from a look at the queue."""
+    deleted: bool = False
+    """Its user was told so, or had asked it to give up."""
+    maybe_deleted: bool = False
+    """Its user has asked for that, with or without an answer."""
+    runs: list[int] = field(default_factory=list)
+    """In which lives it was begun."""
+    deaths: int = 0
+    """Of lives while it ran."""
+    met: int = 0
+    """The same, since an operator has forgiven them."""
+    asked: list[int] = field(default_factory=list)
+    """In which lives the listener asked it to give up."""
+    suspicions: int = 0
+    """How often at most it may be suspected."""
+    maybe_forgiven: bool = False
+    """Whether an operator was about to forgive it, and died."""
+    dropped: bool = False
+    """An operator was told so."""
+    ended: bool = False
+    unwritten: bool = False
+    """Whether anything befell it that could not be written down (yet)."""
+    in_memory: bool = False
+    """Whether it was accepted so."""
+    doubtful: bool = False
+    """Whether ComfyUI has died before that was written: then nothing is promised."""
+
+
+@dataclass
+class Comfyui:
+    """One life of it."""
+
+    number: int
+    process: Process
+    queue: Any
+    journal: extension_journal.Journal | None
+    gate: Gate
+    nodes: Any
+    running: tuple[Any, int] | None = None
+    interrupted: str = ""
+    asked: bool = False
+    """Whether the listener asked the running job to give up: then whoever else does is not heard."""
+    blamed: bool = False
+    """Whether the listener was about to end it."""
+    late: list[Callable[[], object]] = field(default_factory=list)
+    heart: Heart | None = None
+
+
+class AtOnce(Writer):
+    """No thread: who is killed has to be the one that asked."""
+
+    def do(self, deed: Callable[[], None]) -> bool:
+        deed()
+        return True
+
+
+class Clock:
+    """The listener's."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    time = staticmethod(time.time)
+
+
+class World:
+    """All of it; each method is one thing that happens."""
+
+    def __init__(self, folder: Path, *, extended: bool = True, plan: dict[int, str] | None = None) -> None:
+        self.folder = folder
+        self.extended = extended
+        self.plan = dict(plan or {})
+        """By fault point's number: whom it befalls."""
+        self.points: list[str] = []
+        """The fault points that were passed."""
+        self.clock = Clock()
+        self.truths: dict[str, Truth] = {}
+        self.lives = 0
+        self.life: Comfyui | None = None
+        self.ending: str | None = None
+        self.said: list[str] = []
+        self.counter = 0
+        self.connections: list[sqlite3.Connection] = []
+        self.full = False
+        """Whether nothing can be written."""
+        self.was_full = False
+
+    def begin(self) -> None:
+        """Have all of it run for the first time."""
+        self.start()
+        self.porter = self._porter()
+
+    # what may befall them
+
+    def point(self, room: str, name: str) -> str:
+        """Pass a fault point; return what befalls the request, if anything does."""
+        self.points.append(f"{room}.{name}")
+        side = self.plan.pop(len(self.points), "")
+        if side not in SIDES[room]:
+            return ""
+        if side == "comfyui" and room != "extension":
+            self.die("terminated by SIGKILL")
+            return side
+        if side in ("comfyui", "listener"):
+            raise Killed(side)
+        return side
+
+    def faulty(self, room: str, thing: Any, names: tuple[str, ...]) -> None:
+        """Put fault points around some of a thing's methods."""
+        for name in names:
+            setattr(thing, name, self._around(room, name, getattr(thing, name)))
+
+    def _around(self, room: str, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any, **named: Any) -> Any:
+            self.point(room, f"{name}, before")
+            result = method(*arguments, **named)
+            self.point(room, f"{name}, after")
+            return result
+
+        return called
+
+    @contextmanager
+    def mortal(self) -> Iterator[None]:
+        """Whoever is killed in here is, and the world goes on."""
+        try:
+            yield
+        except Killed as killed:
+            if killed.side == "comfyui":
+                self.die("terminated by SIGKILL")
+            else:
+                self.listen()
+
+    def connect(self, file: str, patience: float) -> tuple[sqlite3.Connection, int]:
+        """Do what ``store.connect`` does, on a disk that may be full."""
+        connection, inode = CONNECT(file, patience)
+        self.connections.append(connection)
+        self._obstruct(connection)
+        return connection, inode
+
+    def fill(self, *, full: bool) -> None:
+        """Have the disk be full, or no longer."""
+        self.full = full
+        self.was_full |= full
+        for connection in self.connections:
+            with suppress(sqlite3.ProgrammingError):  # it is closed
+                self._obstruct(connection)
+
+    def _obstruct(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA query_only = {'ON' if self.full else 'OFF'}")
+
+    def touch(self, truth: Truth) -> None:
+        """Note that something befalls a job, and whether that can be written."""
+        life = self.life
+        truth.unwritten |= self.full or bool(life and life.journal and not life.journal.ok)
+
+    # ComfyUI
+
+    def start(self) -> None:
+        """Begin a life, unless there is one."""
+        if self.life is None:
+            pid = self.lives + 1
+            self._start(Process("boot", pid, float(pid), pid))
+
+    def execute_anew(self) -> None:
+        """ComfyUI-Manager restarts it in the same process."""
+        if self.life:
+            process = self.life.process
+            self.life.blamed = False
+            self.die("terminated by SIGKILL")
+            self._start(replace(process, image=process.image + 1000))
+
+    def _start(self, process: Process) -> None:
+        self.lives += 1
+        queue_type: Any = type("PromptQueue", (PromptQueue,), {})
+        queue = queue_type(SimpleNamespace(queue_updated=lambda: None))
+        nodes = SimpleNamespace(interrupt_processing=self._interrupt)
+        self.life = Comfyui(self.lives, process, queue, None, Gate(str(self.folder)), nodes)
+        if self.extended:
+            with self.mortal():
+                self._bridge(self.life, queue_type)
+
+    def _bridge(self, life: Comfyui, queue_type: Any) -> None:
+        me = Life(f"life {life.number}", "boot", life.process.pid, life.process.started, time.time())
+        life.journal = extension_journal.Journal(
+            str(self.folder / "journal.sqlite"), me, self.said.append, writer=AtOnce()
+        )
+        self.faulty("extension", life.journal, EXTENSION)
+        bridge = hooks.Hooks(life.journal, Progress(), life.gate, life.queue)
+        hooks._wrap(queue_type, bridge, ("put", "get", "task_done", "wipe_queue", "delete_queue_item"))
+        hooks._wrap(life.nodes, bridge, ("interrupt_processing",))
+        bridge.take_stock()
+        assert life.journal.ok or self.full, self.said
+        life.heart = Heart(str(self.folder), me, bridge, None, "")
+
+    def _interrupt(self, value: bool = True) -> None:
+        assert self.life
+        self.life.interrupted = self.life.running[0][1] if value and self.life.running else ""
+
+    def die(self, ending: str) -> None:
+        """End ComfyUI's life."""
+        life, self.life = self.life, None
+        if life is None:
+            return
+        self.ending = ending
+        if life.journal is not None:
+            life.journal._close()
+        ran = {item[1] for item in life.queue.currently_running.values()}
+        for prompt_id in ran | self._begun(life):
+            self.truths[prompt_id].deaths += 1
+            self.truths[prompt_id].met += 1
+            self.truths[prompt_id].suspicions += life.blamed or "SIGKILL" not in ending
+        for truth in self.truths.values():
+            truth.doubtful |= truth.unwritten
+
+    def submit(self, kind: str = "honest") -> None:
+        """A user submits a job."""
+        if self.life is None:
+            return
+        self.counter += 1
+        truth = Truth(f"{kind}-{self.counter}", kind, self.life.number, self.counter)
+        self.truths[truth.prompt_id] = truth
+        item: Item = (float(self.counter), truth.prompt_id, {"1": {}}, {"client_id": "me"}, ["1"], {})
+        self.touch(truth)
+        truth.in_memory = truth.unwritten
+        with self.mortal():
+            self.life.queue.put(item)
+            truth.answered = True
+
+    def delete(self, choose: Callable[[list[str]], str]) -> None:
+        """A user deletes a waiting job."""
+        if self.life and self.life.queue.queue:
+            prompt_id = choose(sorted(item[1] for item in self.life.queue.queue))
+            self.truths[prompt_id].maybe_deleted = True
+            self.touch(self.truths[prompt_id])
+            with self.mortal():
+                self.life.queue.delete_queue_item(lambda item: item[1] == prompt_id)
+                self.truths[prompt_id].deleted = True
+
+    def clear(self) -> None:
+        """A user deletes all waiting jobs."""
+        if self.life:
+            waiting = [item[1] for item in self.life.queue.queue]
+            for prompt_id in waiting:
+                self.truths[prompt_id].maybe_deleted = True
+                self.touch(self.truths[prompt_id])
+            with self.mortal():
+                self.life.queue.wipe_queue()
+                for prompt_id in waiting:
+                    self.truths[prompt_id].deleted = True
+
+    def interrupt(self) -> None:
+        """A user interrupts the running job."""
+        if self.life and self.life.running:
+            truth = self.truths[self.life.running[0][1]]
+            truth.maybe_deleted = True
+            self.touch(truth)
+            with self.mortal():
+                self.life.nodes.interrupt_processing()
+                truth.deleted = not self.life.asked
+
+    def work(self) -> None:
+        """The worker takes a job, or is done with the one it has."""
+        if self.life:
+            with self.mortal():
+                self._take(self.life) if self.life.running is None else self._finish(self.life)
+
+    def _take(self, life: Comfyui) -> None:
+        taken = life.queue.get(timeout=0.0)
+        if taken is None:
+            return
+        life.running, life.interrupted, life.asked = taken, "", False
+        truth = self.truths[taken[0][1]]
+        self.touch(truth)
+        self._check_start(life, truth)
+        truth.runs.append(life.number)
+
+    def _check_start(self, life: Comfyui, truth: Truth) -> None:
+        assert not (self.extended and pause.ordered(str(self.folder))), f"{truth.prompt_id} is begun in a pause"
+        again = truth.runs.count(life.number)
+        assert again <= truth.asked.count(life.number), f"{truth.prompt_id} runs twice in life {life.number}"
+        stays = truth.dropped or (truth.deleted and self.extended)
+        assert not (stays and truth.born < life.number) or truth.doubtful, f"{truth} was deleted"
+        if self.extended and not (truth.runs or truth.deaths) and truth.born < life.number:
+            before = [other for other in self.truths.values() if other.place < truth.place and self._waits(other)]
+            assert not before, f"{truth.prompt_id} is begun before {[other.prompt_id for other in before]}"
+
+    @staticmethod
+    def _waits(truth: Truth) -> bool:
+        """Tell whether a job is there that never had its turn."""
+        had = truth.runs or truth.deaths or truth.maybe_deleted or truth.ended
+        return truth.answered and not (had or truth.unwritten or truth.doubtful)
+
+    def _finish(self, life: Comfyui) -> None:
+        assert life.running
+        item, token = life.running
+        truth = self.truths[item[1]]
+        self.touch(truth)
+        messages: list[Any] = []
+        if life.interrupted == truth.prompt_id:
+            messages = [("execution_interrupted", {})]
+        elif truth.kind == KILLS:
+            self.die("terminated by SIGSEGV")
+            return
+        elif truth.kind in ("failing", POISONS):
+            message = STICKY if truth.kind == POISONS else "no"
+            messages = [("execution_error", {"exception_message": message, "exception_type": "RuntimeError"})]
+        status = PromptQueue.ExecutionStatus("error" if messages else "success", not messages, messages)
+        life.queue.task_done(token, {}, status=status)
+        life.running = None
+        if truth.kind == POISONS and messages[0][0] == "execution_error" and not self.extended:
+            life.gate.poison()  # which the log tells of
+        truth.ended = not (messages and (truth.kind == POISONS or life.asked))
+
+    # the listener
+
+    def listen(self) -> None:
+        """Begin the listener's life anew."""
+        self.porter._journal.close()
+        self.porter = self._porter()
+
+    def _porter(self) -> Porter:
+        porter = Porter(Ward(str(self.folder), "http://127.0.0.1:9", Policy(), 1000, self.extended), self.said.append)
+        accept = porter._journal.accept
+
+        def accepted(item: Any, life: jobs.Life, state: State) -> None:
+            accept(item, life, state)
+            self.truths[item[1]].seen = True
+
+        porter._journal.accept = accepted  # type: ignore[method-assign]
+        self.faulty("listener", porter._journal, LISTENER)
+        asked = {"queue": self._queue, "ended": self._ended, "submit": self._submitted_again, "close": lambda: None}
+        porter._comfy = cast("comfy.Comfy", SimpleNamespace(**asked, trouble=""))
+        return porter
+
+    def turn(self, seconds: float = 3.0) -> None:
+        """The listener looks after the jobs."""
+        self.clock.now += seconds
+        self._arrive()
+        self.beat()
+        if self.life is None:
+            return
+        moved = str(self.clock.now)
+        self.porter.see(Sighting(self.process(), answers=True, ready=True, ending=self.ending, work=moved))
+        with self.mortal():
+            self.porter._guarded(self.porter._turn)
+
+    def beat(self) -> None:
+        """ComfyUI's extension looks after its journal."""
+        life = self.life
+        if life is None or life.heart is None or life.journal is None:
+            return
+        with self.mortal():
+            life.heart._tend()
+        unwritten = [truth for truth in self.truths.values() if truth.unwritten]
+        if unwritten and self.life is life and life.journal.ok and not self.full:
+            here = {item[1] for items in life.queue.get_current_queue() for item in items}
+            for truth in unwritten:
+                truth.doubtful |= truth.in_memory and truth.prompt_id not in here  # it came and went unseen
+                truth.unwritten = truth.in_memory = False
+
+    def ask(self) -> None:
+        """The listener asks the running job to give up."""
+        if self.life and self.life.running:
+            truth = self.truths[self.life.running[0][1]]
+            truth.suspicions += 1
+            self.touch(truth)
+            truth.maybe_deleted |= truth.unwritten  # that it was not its user can't be written
+            with self.mortal():
+                if self.porter._ask(truth.prompt_id) and self.life:
+                    self.life.asked = True
+                    truth.asked.append(self.life.number)
+                    self.life.nodes.interrupt_processing()
+
+    def restart(self, cause: str) -> None:
+        """The listener ends ComfyUI's life, for that reason."""
+        if self.life:
+            self.life.blamed = True
+            with self.mortal():
+                with suppress(JournalError):
+                    self.porter._journal.blame(self.process(), cause, fate.by_cause(cause))
+                self.die("terminated by SIGTERM")
+
+    def process(self) -> Process:
+        assert self.life
+        return self.life.process
+
+    def goes_on(self, process: Process) -> bool:
+        """Tell whether it is that process's life."""
+        return self.life is not None and process == self.process()
+
+    def is_process(self, life: jobs.Life) -> bool:
+        """Tell whether a life's process goes on."""
+        return self.life is not None and (life.pid, life.started) == (self.process().pid, self.process().started)
+
+    # an operator
+
+    def pause(self, *, on: bool) -> None:
+        """Hold jobs back, or no longer."""
+        pause.begin(str(self.folder), time.time()) if on else pause.end(str(self.folder))
+
+    def retry(self, choose: Callable[[list[str]], str]) -> None:
+        """Have a job tried again that was set aside."""
+        aside = sorted(each for each, state, _ in self.rows() if state == "quarantined")
+        if not aside:
+            return
+        truth = self.truths[choose(aside)]
+        truth.maybe_forgiven = True
+        with self.mortal(), self._commands_journal() as journal, suppress(JournalError):
+            job = journal.job(truth.prompt_id)
+            if job and journal.retry(job):
+                truth.suspicions = truth.met = 0
+            truth.maybe_forgiven = False
+
+    def drop(self, choose: Callable[[list[str]], str]) -> None:
+        """Have a job never run again."""
+        unfinished = sorted(each for each, state, _ in self.rows() if state in ("queued", "running", "quarantined"))
+        if not unfinished:
+            return
+        truth = self.truths[choose(unfinished)]
+        truth.maybe_deleted = True
+        self.touch(truth)
+        with self.mortal(), self._commands_journal() as journal, suppress(JournalError):
+            job = journal.job(truth.prompt_id)
+            assert job
+            done, what = dropping.drop(Found(cast("Any", SimpleNamespace(state=self.folder, url="")), job), set())
+            truth.dropped |= done and "already" not in what
+
+    @contextmanager
+    def _commands_journal(self) -> Iterator[Journal]:
+        with closing(self.commands_journal(str(self.folder))) as journal:
+            yield journal
+
+    def commands_journal(self, folder: str) -> Journal:
+        """Return the journal as a command opens it."""
+        journal = Journal(folder)
+        self.faulty("listener", journal, LISTENER)
+        return journal
+
+    def commands_comfy(self, *_: object) -> Any:
+        """Return ComfyUI as a command asks it."""
+
+        def delete(prompt_id: str) -> bool:
+            return bool(self._asked("delete", lambda: self._delete(prompt_id), lost=False))
+
+        def interrupt(prompt_id: str) -> bool:
+            return bool(self._asked("interrupt", lambda: self._interrupted(prompt_id), lost=False))
+
+        asked = {"queue": self._queue, "delete": delete, "interrupt": interrupt, "close": lambda: None}
+        return SimpleNamespace(**asked)
+
+    def _delete(self, prompt_id: str) -> bool:
+        assert self.life
+        self.life.queue.delete_queue_item(lambda item: item[1] == prompt_id)
+        return True
+
+    def _interrupted(self, prompt_id: str) -> bool:
+        assert self.life
+        if self.life.running and self.life.running[0][1] == prompt_id:
+            self.life.nodes.interrupt_processing()
+        return True
+
+    # what is asked of ComfyUI
+
+    def _queue(self) -> Queue | None:
+        """Answer as ``Comfy.queue`` does."""
+
+        def answer() -> Queue:
+            assert self.life
+            running, waiting = self.life.queue.get_current_queue()
+            items = {item[1]: list(item) for item in (*running, *waiting)}
+            return Queue(items, frozenset(item[1] for item in running))
+
+        found: Queue | None = self._asked("queue", answer, None)
+        return found
+
+    def _ended(self, prompt_id: str, number: float) -> Ending | None:
+        """Answer as ``Comfy.ended`` does."""
+
+        def answer() -> Ending:
+            assert self.life
+            entry = self.life.queue.get_history(prompt_id).get(prompt_id)
+            return comfy._ending(entry, number) if entry else Ending(None)
+
+        found: Ending | None = self._asked("ended", answer, None)
+        return found
+
+    def _submitted_again(self, prompt_id: str, number: float, body: dict[str, Any]) -> Reply:
+        """Answer as ``Comfy.submit`` does."""
+        suspect = next(suspect for each, _, suspect in self.rows() if each == prompt_id)
+
+        def answer() -> Reply:
+            assert self.life
+            if suspect:
+                assert not self.life.queue.get_tasks_remaining() or self.life.late, "a suspect is not alone"
+            self.life.queue.put((float(number), prompt_id, body["prompt"], body["extra_data"], body["outputs"], {}))
+            return Reply(Taken.YES, prompt_id=prompt_id)
+
+        found: Reply = self._asked("submit", answer, Reply(Taken.UNKNOWN, "no answer"))
+        return found
+
+    def _asked(self, name: str, answer: Callable[[], Any], lost: Any) -> Any:
+        fate_of_it = self.point("server", f"{name}, before")
+        if self.life is None:
+            return lost
+        if fate_of_it == "late":
+            self.life.late.append(answer)
+        if fate_of_it:
+            return lost
+        try:
+            found = answer()
+        except Killed as killed:
+            if killed.side != "comfyui":
+                raise
+            self.die("terminated by SIGKILL")
+            return lost
+        return lost if self.point("server", f"{name}, after") else found
+
+    def _arrive(self) -> None:
+        """What was under way arrives."""
+        while self.life and self.life.late:
+            answer = self.life.late[0]
+            with self.mortal():
+                answer()
+            if self.life:
+                self.life.late.pop(0)
+
+    # in the end
+
+    def rows(self) -> list[tuple[str, str, int]]:
+        """Return each job's id, state, and deaths that it is suspected of, as the journal has it."""
+        with closing(sqlite3.connect(self.folder / "journal.sqlite")) as connection:
+            try:
+                found = connection.execute("SELECT prompt_id, state, suspect FROM jobs").fetchall()
+            except sqlite3.OperationalError:  # there is none yet
+                return []
+        return [(str(each), str(state), int(suspect)) for each, state, suspect in found]
+
+    def _begun(self, life: Comfyui) -> set[str]:
+        """Return what the journal says to be running in a life: a job that was poisoned is no longer in its queue."""
+        with closing(sqlite3.connect(self.folder / "journal.sqlite")) as connection:
+            of_life = "SELECT id FROM lives WHERE token IN (?, ?)"
+            begun = f"SELECT prompt_id FROM jobs WHERE state = 'running' AND life IN ({of_life})"
+            tokens = (f"life {life.number}", token(life.process))
+            try:
+                return {str(each) for (each,) in connection.execute(begun, tokens).fetchall()}
+            except sqlite3.OperationalError:  # there is none yet
+                return set()
+
+    def settle_down(self) -> None:
+        """Let everything take its course, undisturbed, until all is quiet."""
+        self.plan.clear()
+        self.fill(full=False)
+        self.pause(on=False)
+        for _ in range(400):
+            self.start()
+            assert self.life
+            if self.life.gate.held:
+                self.restart("gpu_poisoned")
+                continue
+            self.turn(6.0)
+            self.work()
+            unfinished = any(state in ("queued", "running") for _, state, _ in self.rows())
+            if not unfinished and self.life and not self.life.queue.get_tasks_remaining():
+                return
+        raise AssertionError(f"it does not come to rest: {self.rows()}")
+
+    def check(self) -> None:
+        """Check what was promised, once all is quiet."""
+        troubles = ("own error",) if self.was_full else ("own error", "can't be written")
+        wrong = [text for text in self.said if any(trouble in text for trouble in troubles)]
+        assert not wrong, wrong
+        states = {prompt_id: State(state) for prompt_id, state, _ in self.rows()}
+        for truth in self.truths.values():
+            if not truth.doubtful and (truth.answered if self.extended else truth.seen):
+                assert truth.prompt_id in states, f"{truth} is lost"
+                self._check(truth, states[truth.prompt_id])
+
+    def _check(self, truth: Truth, state: State) -> None:
+        told = f"{truth} is {state.value}"
+        if state is State.QUARANTINED:
+            charged = truth.suspicions >= fate.SUSPECTED or truth.met >= fate.MET or truth.maybe_forgiven
+            assert charged or not self.extended, told
+        elif truth.kind in (KILLS, POISONS):
+            assert (state, truth.maybe_deleted) == (State.DELETED, True), told
+        elif state is State.DELETED:
+            assert truth.maybe_deleted, told
+        else:
+            assert state is (State.FAILED if truth.kind == "failing" else State.DONE), told
+            assert truth.runs, told
+        most = truth.deaths if self.extended else self.lives
+        assert len(truth.runs) <= 1 + most + len(truth.asked), told
+        assert truth.met <= fate.SUSPECTED + fate.MET or truth.maybe_forgiven or not self.extended, told
