@@ -11,7 +11,8 @@ _THREAD = re.compile(r"^(?P<name>(?:Current thread|Thread) 0x[0-9a-f]+.*?)(?: \(
 _FRAME = re.compile(r'^\s+File "(?P<file>[^"\n]*)", line (?P<line>\d+|\?\?\?),? in (?P<function>.+?)\s*$')
 """faulthandler's and Python's own."""
 _SPY_THREAD = re.compile(r'^(?P<name>Thread \d+ \([^)]*\)(?:: ".*")?)\s*$')
-_SPY_FRAME = re.compile(r"^\s+(?P<function>\S.*?) \((?P<file>[^()\n]+\.py):(?P<line>\d+)\)\s*$")
+_SPY_FRAME = re.compile(r"^\s+(?P<function>[^\s(][^(]*?) \((?P<file>[^\n]+\.py):(?P<line>\d+)\)\s*$")
+"""py-spy's, with --full-filenames; from 0.4.2 on a method has its class's name before its own."""
 _TRACEBACK = re.compile(r"^(?:.* )?Traceback \(most recent call last\):\s*$")
 _FATAL = re.compile(r"^Fatal Python error: ")
 _WORKER_FILE = re.compile(r"(?:^|/)execution\.py$")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -85,10 +86,11 @@ def installed(pid: int) -> Mapping[str, str]:
 
 def py_spy(pid: int) -> str:
     """Return every thread's stack as py-spy sees it, where that is installed and may look."""
-    program = shutil.which("py-spy")
+    beside = str(Path(sys.executable).parent)
+    program = shutil.which("py-spy") or shutil.which("py-spy", path=beside)
     if program is None:
         raise MissingError("not installed")
-    arguments = [program, "dump", "--pid", str(pid)]
+    arguments = [program, "dump", "--full-filenames", "--pid", str(pid)]  # else a file's folder isn't told
     try:
         done = subprocess.run(
             arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=SPY_DEADLINE, check=False
@@ -96,8 +98,8 @@ def py_spy(pid: int) -> str:
     except subprocess.TimeoutExpired as error:
         raise MissingError(f"not within {SPY_DEADLINE:g} s") from error
     if done.returncode:
-        said = decoded(done.stderr).strip().splitlines()
-        raise MissingError(said[-1] if said else f"exit status {done.returncode}")
+        said = decoded(done.stderr).strip().splitlines()  # what is wrong first, then its own stack
+        raise MissingError(said[0] if said else f"exit status {done.returncode}")
     return decoded(done.stdout)
 
 

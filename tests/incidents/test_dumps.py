@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfy_supervisor.incidents import dumps
+from comfy_supervisor.incidents import dumps, outside
+from comfy_supervisor.incidents.parts import MissingError
+from tests.support import wait_until
 
 _DATA = Path(__file__).parents[1] / "data" / "incidents"
 
@@ -18,13 +20,13 @@ SPIED = """Process 42: /opt/venv/bin/python main.py
 Python v3.11.7 (/usr/local/bin/python3.11)
 
 Thread 42 (idle): "MainThread"
-    select (selectors.py:468)
+    BaseSelector.select (/usr/lib/python3.11/selectors.py:468)
     <module> (/opt/ComfyUI/main.py:367)
 Thread 57 (active+gil): "Thread-3 (prompt_worker)"
     attention (/opt/ComfyUI/comfy/ldm/modules/attention.py:120)
-    sample (/opt/ComfyUI/comfy/samplers.py:900)
-    sample (/opt/ComfyUI/nodes.py:1500)
-    execute (/opt/ComfyUI/execution.py:649)
+    KSampler.sample (/opt/ComfyUI/comfy/samplers.py:900)
+    KSampler.sample (/opt/ComfyUI/nodes.py:1500)
+    PromptExecutor.execute (/opt/ComfyUI/execution.py:649)
     prompt_worker (/opt/ComfyUI/main.py:195)
 """
 TRACEBACK = """Exception in thread Thread-3 (prompt_worker):
@@ -78,6 +80,46 @@ def test_of_several_dumps_the_last_one_counts() -> None:
     dump = 'Thread 0x01 (most recent call first):\n  File "a.py", line 1 in f\n'
     again = dump.replace("line 1", "line 2")
     assert [thread.frames[0].line for thread in dumps.threads(dump + again)] == [2]
+
+
+HANGS = """import sys, threading
+sys.path[:0] = ["custom_nodes/slow (old)"]
+import slow_node
+def prompt_worker():
+    print("begun", flush=True)
+    slow_node.run(threading.Event())
+threading.Thread(target=prompt_worker).start()
+"""
+
+
+def test_what_the_real_py_spy_sees_names_the_node(tmp_path: Path) -> None:
+    package = tmp_path / "custom_nodes" / "slow (old)"
+    package.mkdir(parents=True)
+    (package / "slow_node.py").write_text("def run(never):\n    never.wait()\n")
+    (tmp_path / "main.py").write_text(HANGS)
+    with subprocess.Popen([sys.executable, "main.py"], cwd=tmp_path, stdout=subprocess.PIPE) as hanging:
+        try:
+            assert hanging.stdout
+            hanging.stdout.readline()
+            told = wait_until(lambda: _spied(hanging.pid))
+        finally:
+            hanging.kill()
+    suspect = dumps.suspect(dumps.threads(told), "py-spy")
+    assert suspect
+    assert suspect.package == "slow (old)"
+    assert suspect.frame
+    assert suspect.frame.told == f"{package}/slow_node.py:2 in run"
+
+
+def _spied(pid: int) -> str:
+    """Return what py-spy sees once the node runs; it may find a process between two calls."""
+    try:
+        told = outside.py_spy(pid)
+    except MissingError as error:
+        if "ermission" in str(error) or "not permitted" in str(error):
+            pytest.skip(f"no process may look into another here: {error}")
+        return ""
+    return told if "slow_node.py" in told else ""
 
 
 def test_who_is_no_worker_is_not_suspected() -> None:
