@@ -201,9 +201,10 @@ class BlackBox:
         case.found.take(self._afterwards(case, successor).gather(_AFTERWARDS))
         secrets = case.found.values.pop("secrets", ()) or ()
         case.found.missing.pop("secrets", None)
-        incident, texts = compose(case)
+        mask = Mask(secrets)
+        incident, texts = compose(case, mask)
         took = round(time.monotonic() - began, 3)
-        written = self._store.add(replace(incident, seconds=took), texts, Mask(secrets))
+        written = self._store.add(replace(incident, seconds=took), texts, mask)
         case.written = written.id
         case.forget()
         self._open.append(case)

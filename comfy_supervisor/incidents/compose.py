@@ -11,6 +11,7 @@ from ..catalogue import TELLS_NOTHING
 from . import dumps, explain
 from .dumps import Suspect
 from .incident import Explained, Incident, Jobs, Kind, Moment, Step, new_id
+from .mask import Mask
 from .outside import Kept, Mark, Queue
 from .parts import Findings
 
@@ -73,8 +74,11 @@ class Case:
         self.stacks = self.log_before = self.log_after = ""
 
 
-def compose(case: Case) -> tuple[Incident, dict[str, str]]:
-    """Return the incident, and the texts to be kept beside it by name, the most telling ones first."""
+def compose(case: Case, mask: Mask) -> tuple[Incident, dict[str, str]]:
+    """Return the incident, and the texts to be kept beside it by name, the most telling ones first.
+
+    ``mask`` is laid upon what becomes JSON before it does: in its text, an option and its value stand in two lines.
+    """
     before = case.log_before.splitlines()[-(_BRIEF_LINES if case.brief else MOST_LINES) :]
     after = case.log_after.splitlines()[: _BRIEF_LINES if case.brief else MOST_LINES_AFTER]
     lines = [*before, *after] if case.kind is Kind.RESTART else before
@@ -108,7 +112,7 @@ def compose(case: Case) -> tuple[Incident, dict[str, str]]:
         brief=case.brief,
         unrecorded=case.unrecorded,
     )
-    return incident, _texts(case, before, after, fatal)
+    return incident, _texts(case, before, after, fatal, mask)
 
 
 def _cause(case: Case, log_says: Explained) -> str:
@@ -170,7 +174,7 @@ def _figures(found: Findings) -> Mapping[str, Any]:
     return figures
 
 
-def _texts(case: Case, before: Sequence[str], after: Sequence[str], fatal: str) -> dict[str, str]:
+def _texts(case: Case, before: Sequence[str], after: Sequence[str], fatal: str, mask: Mask) -> dict[str, str]:
     """Return the texts to be kept beside the record."""
     values = case.found.values
     queue, kept = values.get("queue"), values.get("journal")
@@ -185,16 +189,17 @@ def _texts(case: Case, before: Sequence[str], after: Sequence[str], fatal: str) 
         "stacks.txt": case.stacks,
         "stacks-py-spy.txt": str(values.get("py-spy", "")),
         "stacks-faulthandler.txt": fatal,
-        "queue.json": _json({"running": queue.running, "waiting": queue.waiting}) if queue else "",
-        "graph.json": _json(shortened(graph)) if graph else "",
-        "process.json": _json(process) if process else "",
-        "gpu.json": _json(gpu) if gpu else "",
+        "queue.json": _json({"running": queue.running, "waiting": queue.waiting} if queue else None, mask),
+        "graph.json": _json(shortened(graph), mask),
+        "process.json": _json(process, mask),
+        "gpu.json": _json(gpu, mask),
     }
     return {name: f"{text}\n" for name, text in texts.items() if text}
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=1, default=str)
+def _json(value: Any, mask: Mask) -> str:
+    """Return a value as JSON, without secrets; empty: there is nothing in it."""
+    return json.dumps(mask.value(value), indent=1, default=str) if value else ""
 
 
 def shortened(value: Any) -> Any:

@@ -14,10 +14,15 @@ SHORTEST = 6
 """Characters that a known secret has at least: a shorter one would mask half of the text."""
 
 _SECRET_NAME = re.compile(
-    r"(?:^|_)(?:api_?keys?|(?:auth|access|refresh|bearer|id|session|security|api)_?token|(?:access|private|secret)_?key"
-    r"|secrets?|client_?secret|passw(?:or)?d|passwd|passphrase|pwd|(?:proxy_)?authorization|credentials?|(?:set_)?cookie"
+    r"(?:^|_)(?:api_?keys?|(?:auth|access|refresh|bearer|id|session|security|api)_?tokens?|(?:access|private|secret)_?keys?"
+    r"|secrets?|client_?secret|passw(?:or)?ds?|passwd|passphrase|pwd|(?:proxy_)?authorization|credentials?|(?:set_)?cookie"
     r"|webhook_?url|[a-z0-9]*token|[a-z0-9]*apikey)(?:_|$)(?!(?:normali[sz]ation|count|limit|ids?|size|length)$)"
+    r"|^(?:sig|(?:x_[a-z]{2,10}_)?signature)$"  # of a link that is signed: Azure's, and Amazon's, Google's
+    r"|(?:^|_)(?:openai|anthropic|gemini|google|civitai|hf|huggingface|stability|replicate|fal|runway|openrouter|groq)"
+    r"_key$"
 )
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_KEYS?")
+"""A variable of the environment that is called a key."""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORDS = re.compile(r"[^A-Za-z0-9]+")
 
@@ -33,7 +38,7 @@ _URL_USER = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://)[^\s/?#@'\
 _PAIR = re.compile(
     r"""(?x) (?<![A-Za-z0-9_.]) (?<![A-Za-z0-9_.]-) (?P<name> [A-Za-z_][A-Za-z0-9_.-]{1,63} )
     (?P<sign> \\?["']? \s{0,3} [:=] \s{0,3} )
-    (?P<value> \\?"(?:[^"\\\r\n]|\\.)* \\?"? | '(?:[^'\\\r\n]|\\.)* '? | [^\s"'&,;<>(){}\[\]|]+ )"""
+    (?P<value> \\?"(?:[^"\\\r\n]|\\.)* \\?"? | '(?:[^'\\\r\n]|\\.)* '? | \[[^\]]{0,4096} | [^\s"'&,;<>(){}\[\]|]+ )"""
 )
 _OPTION = re.compile(r"(?<!\S)(?P<name>--?[A-Za-z][A-Za-z0-9-]{1,63})(?P<sign>\s+)(?P<value>[^\s-]\S*)")
 _KNOWN_FORMS = re.compile(
@@ -41,10 +46,12 @@ _KNOWN_FORMS = re.compile(
     | github_pat_[A-Za-z0-9_]{20,}
     | glpat-[A-Za-z0-9_-]{16,} | r8_[A-Za-z0-9]{20,} | AKIA[0-9A-Z]{16} | AIza[A-Za-z0-9_-]{30,}
     | xox[abeprs]-[A-Za-z0-9-]{10,} | comfyui-[0-9a-f]{24,}
+    | (?<=hooks\.slack\.com/)[A-Za-z0-9_/-]{10,} | (?<=/api/webhooks/)[0-9]{5,}/[A-Za-z0-9_-]{10,}
     | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]* )"""
 )
 """OpenAI's and others', Hugging Face's, GitHub's, GitLab's, Replicate's, AWS's, Google's, Slack's and Comfy.org's
-keys, and JSON Web Tokens: known by how they begin."""
+keys, JSON Web Tokens: known by how they begin; and Slack's and Discord's webhooks, which are open to whoever knows
+them."""
 
 
 def is_secret_name(name: str) -> bool:
@@ -52,7 +59,8 @@ def is_secret_name(name: str) -> bool:
 
     ``max_tokens`` and ``token_normalization`` are a node's harmless inputs.
     """
-    return bool(_SECRET_NAME.search(_WORDS.sub("_", _CAMEL.sub("_", name)).strip("_").lower()))
+    words = _WORDS.sub("_", _CAMEL.sub("_", name)).strip("_").lower()
+    return bool(_SECRET_NAME.search(words) or _VARIABLE.fullmatch(name))
 
 
 class Mask:
@@ -81,7 +89,7 @@ class Mask:
         if isinstance(value, str):
             return MASKED if name and value and is_secret_name(name) else self.text(value)
         if isinstance(value, Mapping):
-            return {self.text(str(key)): self.value(each, str(key)) for key, each in value.items()}
+            return {self.text(str(key)): self.value(each, _narrower(name, str(key))) for key, each in value.items()}
         if isinstance(value, Sequence):
             return self._sequence(value, name)
         return value
@@ -95,6 +103,11 @@ class Mask:
         ]
 
 
+def _narrower(name: str, key: str) -> str:
+    """Return by which name a key's value is judged: below a secret one, all is secret."""
+    return name if name and is_secret_name(name) else key
+
+
 def _value(found: re.Match[str]) -> str:
     return f"{found['name']}{found['sign']}{MASKED}"
 
@@ -104,6 +117,8 @@ def _value_of_secret(found: re.Match[str]) -> str:
     value = found["value"]
     if not is_secret_name(found["name"]) or value.strip("\\\"'") in ("", MASKED, "None", "null", "true", "false"):
         return found[0]
+    if value.startswith("["):
+        return found[0] if value[1:].strip(" \t\r\n\"'") in ("", MASKED) else f"{found['name']}{found['sign']}[{MASKED}"
     quote = '\\"' if value.startswith('\\"') else value[0] if value[0] in "\"'" else ""
     end = quote if quote and value.endswith(quote) and len(value) > len(quote) else ""
     return f"{found['name']}{found['sign']}{quote}{MASKED}{end}"

@@ -40,6 +40,15 @@ TEXTS = [
     "client_secret = {}",
     "dbPassword={}",
     "\x1b[31mtoken\x1b[0m=\x1b[1m{}",
+    "OPENAI_KEY={}",
+    "export CIVITAI_KEY='{}'",
+    '{{"openai_key": "{}"}}',
+    "https://x.blob.core.windows.net/a?sv=2024&sig={}&se=2026",
+    "https://b.s3.amazonaws.com/m.sft?X-Amz-Date=2026&X-Amz-Signature={}",
+    '{{"api_keys": ["", "{}"]}}',
+    '"access_tokens": [\n  "a",\n  "{}"\n]',
+    "https://hooks.slack.com/services/T01234567/B01234567/{}",
+    "https://discord.com/api/webhooks/123456789012345678/{}",
     "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----",
 ]
 KEYS = [
@@ -59,6 +68,10 @@ HARMLESS = [
     "pytorch version: 2.9.0+cu128",
     '  File "/opt/ComfyUI/custom_nodes/token/nodes.py", line 3 in tokenize',
     "api_key: None",
+    "lora_key not loaded: lora_unet_down_blocks_0",
+    "primary_key=3 design=4 signal=9",
+    '{"max_tokens": [1, 2]}',
+    '{"api_keys": []}',
 ]
 
 
@@ -85,9 +98,11 @@ def test_json_is_masked_by_its_keys_and_in_its_texts() -> None:
         "command": ["python", "main.py", "--api-key", SECRET, "--port", "8188"],
         "inputs": {"max_tokens": 5, "seed": 1, "url": f"https://u:{SECRET}@h/x", "token_count": 7},
         "passwords": [SECRET],
+        "credentials": {"user": SECRET},
     }
     masked = Mask().value({**value, "password": SECRET})
     assert SECRET not in json.dumps(masked["extra_data"]) + json.dumps(masked["command"]) + json.dumps(masked["inputs"])
+    assert SECRET not in json.dumps([masked["passwords"], masked["credentials"]])
     assert masked["password"] == MASKED
     assert masked["inputs"]["max_tokens"] == 5
     assert masked["extra_data"]["client_id"] == "me"

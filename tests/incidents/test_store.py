@@ -18,6 +18,8 @@ from comfy_supervisor.incidents import store
 from comfy_supervisor.incidents.compose import Case, compose, shortened
 from comfy_supervisor.incidents.incident import Incident, Jobs, Kind, MalformedError, Step
 from comfy_supervisor.incidents.mask import MASKED, Mask
+from comfy_supervisor.incidents.outside import Queue
+from comfy_supervisor.incidents.parts import Findings
 from comfy_supervisor.incidents.report import report
 from comfy_supervisor.incidents.store import Store
 
@@ -129,8 +131,30 @@ def test_a_page_is_a_page(tmp_path: Path) -> None:
 
 def test_a_crash_is_named_by_its_signal_and_a_restart_by_what_the_policy_saw() -> None:
     case = Case(Kind.CRASH, "healthy", AT, "cpu", "comfyui", ending="exited: terminated by SIGSEGV; not expected")
-    assert compose(case)[0].cause == "segfault"
-    assert compose(Case(Kind.RESTART, "stalled", AT, "cpu", "comfyui"))[0].cause == "stalled"
+    assert compose(case, Mask())[0].cause == "segfault"
+    assert compose(Case(Kind.RESTART, "stalled", AT, "cpu", "comfyui"), Mask())[0].cause == "stalled"
+
+
+def test_no_secret_of_a_process_or_a_graph_gets_into_the_texts_beside_it(tmp_path: Path) -> None:
+    """An option and its value are two lines of JSON by then."""
+    case = Case(Kind.RESTART, "stalled", AT, "cpu", "comfyui")
+    case.found = Findings(
+        {
+            "processes": [
+                {"pid": 1, "command": ["main.py", "--token", SECRET, "--port", "8188"], "threads": 1, "memory_mib": 1}
+            ],
+            "gpu-processes": [{"command": ["other.py", "--api-key", SECRET]}],
+            "queue": Queue(("p1",), (), {"1": {"inputs": {"api_keys": [SECRET], "text": "a cat"}}}),
+        }
+    )
+    mask = Mask()
+    kept = Store(tmp_path)
+    written = kept.add(*compose(case, mask), mask)
+    told = {name: (tmp_path / written.id / name).read_text() for name in written.files}
+    assert {"process.json", "gpu.json", "queue.json", "graph.json"} <= told.keys()
+    assert not [name for name, text in told.items() if SECRET in text]
+    assert '"8188"' in told["process.json"]
+    assert "a cat" in told["graph.json"]
 
 
 def test_long_texts_of_a_graph_are_cut() -> None:
