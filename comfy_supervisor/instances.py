@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .model import Driver, Gpu, GpuReport, Instance
+from .model import Driver, Gpu, GpuReport, GpuState, Instance
 from .settings import Settings
 from .settings.schema import MAX_PORT
 
 VERSION = 1
 CPU = "cpu"
+NOWHERE = -1
+"""The index of a GPU that is not there any more."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Record:
     pci: str
     port: int
     device: str = ""
-    """The element of ``gpu.devices`` that chose it; empty for "auto" and "all"."""
+    """The element of ``gpu.devices`` that means it; empty for "auto" and "all", and where none does any more."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,35 @@ def choose(settings: Settings, report: GpuReport, memory: Memory) -> tuple[tuple
         Instance(record.id, gpu, record.port if grouped else settings.comfyui.port, grouped)
         for record, (gpu, _) in zip(records, chosen, strict=True)
     )
-    others = tuple(old for old in memory.records if old.id not in {record.id for record in records})
+    others = _others(devices, memory, records)
     return instances, Memory(_by_port((*records, *others)), devices, settings.comfyui.port, grouped)
+
+
+def vanished(report: GpuReport, memory: Memory) -> tuple[Record, ...]:
+    """Return what is remembered of GPUs that the driver no longer lists, as after a reboot with a dead card.
+
+    Not of one whose slot has another GPU now, unless the settings name it; nor of one that only can't be told, as
+    any without a driver.
+    """
+    if report.driver is not Driver.OK:
+        return ()
+    present = {gpu.uuid for gpu in report.gpus}
+    slots = {gpu.pci for gpu in report.gpus}
+    untold = {gpu.pci for gpu in report.gpus if not gpu.uuid}
+    gone = (record for record in memory.records if record.uuid not in present and record.pci not in untold)
+    return tuple(record for record in gone if record.device or record.pci not in slots)
+
+
+def absent(record: Record, report: GpuReport) -> Gpu:
+    """Return a GPU that is not there any more, as one that can't be used, with what to do about it."""
+    instead = ", ".join(gpu.uuid for gpu in report.gpus if gpu.pci == record.pci)
+    problem = (
+        f"is not there any more, its slot has {instead}; name that in gpu.devices, if it is to be used"
+        if instead
+        else "is not there any more: look at its power, seat and kernel log (dmesg); if it was taken out for good, "
+        f"remove {record.id} from instances.json in the state folder"
+    )
+    return Gpu(NOWHERE, record.uuid, "", 0, record.pci, GpuState.LOST, problem)
 
 
 def _plain(devices: str | Sequence[int | str]) -> Any:
@@ -147,26 +176,71 @@ def _selected(devices: Any, report: GpuReport, memory: Memory) -> Chosen:
     if not chosen:
         problems = "; ".join(f"GPU {element}: {gpu.problem}" for gpu, element in found)
         raise UserError(f"gpu.devices = {json.dumps(devices)}: none of them can be used: {problems}")
-    if len({gpu.uuid for gpu, _ in chosen}) < len(chosen):
-        raise UserError(f"gpu.devices = {json.dumps(devices)}: expected each GPU once")
+    _refuse_twice(devices, chosen)
     return chosen
+
+
+def _refuse_twice(devices: Any, chosen: Chosen) -> None:
+    """Raise UserError if two elements mean one GPU."""
+    elements: dict[str, list[str]] = {}
+    for gpu, element in chosen:
+        elements.setdefault(gpu.uuid, []).append(element)
+    for uuid, names in elements.items():
+        if len(names) > 1:
+            both = " and ".join(names)
+            raise UserError(f"gpu.devices = {json.dumps(devices)}: {both} mean {uuid}; expected each GPU once")
 
 
 def _named(element: int | str, devices: Any, report: GpuReport, memory: Memory) -> Gpu:
     """Return the GPU that an element of gpu.devices means; an index goes on meaning the GPU that it first meant."""
-    if isinstance(element, int) and memory.devices == devices:
-        meant = {record.device: record.uuid for record in memory.records if record.device}
-        for gpu in report.gpus:
-            if gpu.uuid and gpu.uuid == meant.get(str(element)):
-                return gpu
+    record = _remembered(element, devices, memory)
+    if record:
+        return _still_there(record, element, report, memory)
     matches = [gpu for gpu in report.gpus if element in (gpu.uuid, gpu.index)]
-    if len(matches) == 1:
-        return matches[0]
     if matches:
-        uuids = ", ".join(gpu.uuid for gpu in matches)
-        raise UserError(f"gpu.devices: {element}: this GPU is split into MIG instances; name them by UUID: {uuids}")
+        return _only(element, matches)
     known = ", ".join(f"{gpu.index} ({gpu.uuid or gpu.problem})" for gpu in report.gpus)
     raise UserError(f"gpu.devices: {json.dumps(element)}: no such GPU; this machine has {known}")
+
+
+def _remembered(element: int | str, devices: Any, memory: Memory) -> Record | None:
+    """Return the record of the GPU that an element means, or first meant; None for one that is new."""
+    if isinstance(element, str):
+        return next((record for record in memory.records if record.uuid == element), None)
+    if memory.devices != devices:
+        return None
+    return next((record for record in memory.records if record.device == str(element)), None)
+
+
+def _still_there(record: Record, element: int | str, report: GpuReport, memory: Memory) -> Gpu:
+    """Return the GPU of a record, or what an index means in its place; else itself, as one that can't be used.
+
+    Never another card that only has its index now: that one was not chosen.
+    """
+    for gpu in report.gpus:
+        if gpu.uuid == record.uuid:
+            return gpu
+    known = {each.uuid for each in memory.records}
+    slot = [gpu for gpu in report.gpus if gpu.pci == record.pci and gpu.uuid not in known]
+    if slot and (isinstance(element, int) or not slot[0].uuid):
+        return _only(element, slot)
+    return absent(record, report)
+
+
+def _only(element: int | str, matches: Sequence[Gpu]) -> Gpu:
+    """Return the one GPU of several that an element could mean; raises UserError if there are more."""
+    if len(matches) == 1:
+        return matches[0]
+    uuids = ", ".join(gpu.uuid for gpu in matches)
+    raise UserError(f"gpu.devices: {element}: this GPU is split into MIG instances; name them by UUID: {uuids}")
+
+
+def _others(devices: Any, memory: Memory, used: Sequence[Record]) -> tuple[Record, ...]:
+    """Return the records of GPUs that aren't used now; those of them that the settings mean say by which element."""
+    elements = devices if isinstance(devices, list) else []
+    meant = {record.id: str(each) for each in elements if (record := _remembered(each, devices, memory))}
+    taken = {record.id for record in used}
+    return tuple(replace(old, device=meant.get(old.id, "")) for old in memory.records if old.id not in taken)
 
 
 def _recorded(chosen: Chosen, report: GpuReport, memory: Memory, grouped: bool) -> list[Record]:

@@ -155,7 +155,7 @@ def compose(loaded: Loaded, facts: Facts, *, fragment: bool = False) -> Plan:
     configuration = Configuration(
         programs=(*run, *beside(chosen, shared)),
         paths=places,
-        header=tuple(_header(loaded, facts, chosen)),
+        header=tuple(_header(loaded, facts, chosen, memory)),
         min_fds=min(MOST_FDS, here.hard_fd_limit),
         log_bytes=int(loaded.settings.logs.max_bytes),
         log_backups=loaded.settings.logs.backups,
@@ -278,7 +278,7 @@ def _prove_flags(loaded: Loaded, facts: Facts, invocations: Sequence[Invocation]
         raise UserError(*dict.fromkeys(found))
 
 
-def _header(loaded: Loaded, facts: Facts, chosen: Sequence[Instance]) -> Iterator[str]:
+def _header(loaded: Loaded, facts: Facts, chosen: Sequence[Instance], memory: Memory) -> Iterator[str]:
     yield f"supervisord's configuration for ComfyUI, rendered by comfy-supervisor {__version__} from {loaded.source}"
     yield "Changes made here are lost: change the settings, then: comfy-supervisor apply"
     yield ""
@@ -291,6 +291,8 @@ def _header(loaded: Loaded, facts: Facts, chosen: Sequence[Instance]) -> Iterato
     used = {instance.gpu.uuid: instance for instance in chosen if instance.gpu}
     for device in report.gpus:
         yield _device(device, used.get(device.uuid))
+    for record in instances.vanished(report, memory):
+        yield f"{record.uuid} ({record.id}, port {record.port}) {instances.absent(record, report).problem}"
 
 
 def _device(device: Gpu, instance: Instance | None) -> str:
@@ -306,6 +308,8 @@ def _lost_notes(plan: Plan) -> Iterator[str]:
         if device.problem:
             which = f"{device.uuid or device.pci}{had.get(device.pci, '')}"
             yield f"GPU {device.index} ({which}) is left out: {device.problem}"
+    for record in instances.vanished(plan.facts.report, plan.memory):
+        yield f"{record.uuid} ({record.id}) {instances.absent(record, plan.facts.report).problem}"
 
 
 def _notify_file(plan: Plan) -> Iterator[File]:

@@ -62,7 +62,7 @@ class TestChoice:
             choose(report(A), devices=devices)
 
     def test_the_same_gpu_by_index_and_uuid_is_refused(self) -> None:
-        with pytest.raises(UserError, match="expected each GPU once"):
+        with pytest.raises(UserError, match=f"0 and {A.uuid} mean {A.uuid}; expected each GPU once"):
             choose(report(A, B), devices=[0, A.uuid])
 
     def test_the_index_of_a_gpu_in_mig_mode_is_refused_with_the_uuids(self) -> None:
@@ -196,22 +196,96 @@ class TestMemory:
             instances.recall(json.dumps({**json.loads(memory.text()), key: value}), Path("/s/instances.json"))
 
 
+class TestVanished:
+    """A dead card is not listed at all after a reboot, and the cards behind it move up by one index."""
+
+    LEFT = (A, replace(C, index=1))
+
+    @pytest.mark.parametrize("devices", ["all", [0, 1, 2], [A.uuid, B.uuid, C.uuid]])
+    def test_it_is_left_out_and_named_and_nobody_else_moves(self, devices: Any) -> None:
+        before, memory = choose(report(A, B, C), devices=devices)
+        after, memory = choose(report(*self.LEFT), memory, devices)
+        assert names(after) == {uuid: place for uuid, place in names(before).items() if uuid != B.uuid}
+        assert [(gone.uuid, gone.id) for gone in instances.vanished(report(*self.LEFT), memory)] == [(B.uuid, "gpu1")]
+        back, memory = choose(report(A, B, C), memory, devices)
+        assert (names(back), instances.vanished(report(A, B, C), memory)) == (names(before), ())
+
+    @pytest.mark.parametrize("devices", [[0, 1], [A.uuid, B.uuid]])
+    def test_no_other_card_takes_its_place(self, devices: Any) -> None:
+        _, memory = choose(report(A, B, C), devices=devices)
+        after, memory = choose(report(*self.LEFT), memory, devices)
+        assert set(names(after)) == {A.uuid}
+        assert {record.uuid for record in memory.records} == {A.uuid, B.uuid}
+        assert [gone.uuid for gone in instances.vanished(report(*self.LEFT), memory)] == [B.uuid]
+
+    @pytest.mark.parametrize("devices", [[1], [B.uuid]])
+    def test_alone_it_is_refused_and_named(self, devices: Any) -> None:
+        _, memory = choose(report(A, B, C), devices=devices)
+        with pytest.raises(UserError, match=r"none of them can be used: .* is not there any more: look at its power"):
+            choose(report(*self.LEFT), memory, devices)
+
+    def test_a_uuid_is_no_typing_error_when_the_list_has_changed_meanwhile(self) -> None:
+        _, memory = choose(report(A, B, C), devices=[A.uuid, B.uuid])
+        after, memory = choose(report(*self.LEFT), memory, [A.uuid, B.uuid, C.uuid])
+        assert set(names(after)) == {A.uuid, C.uuid}
+        assert [gone.uuid for gone in instances.vanished(report(*self.LEFT), memory)] == [B.uuid]
+
+    def test_an_index_means_the_new_card_in_its_slot(self) -> None:
+        before, memory = choose(report(A, B, C), devices=[0, 1])
+        new = gpu(2, uuid="GPU-new", pci=B.pci)  # at another index than the old one had
+        after, _ = choose(report(A, replace(C, index=1), new), memory, devices=[0, 1])
+        assert names(after) == {A.uuid: names(before)[A.uuid], "GPU-new": names(before)[B.uuid]}
+
+    def test_a_uuid_never_means_another_card(self) -> None:
+        devices = [A.uuid, B.uuid]
+        _, memory = choose(report(A, B), devices=devices)
+        swapped = report(A, gpu(1, uuid="GPU-new", pci=B.pci))
+        after, memory = choose(swapped, memory, devices)
+        assert set(names(after)) == {A.uuid}
+        (gone,) = instances.vanished(swapped, memory)
+        assert "its slot has GPU-new" in instances.absent(gone, swapped).problem
+
+    def test_one_that_was_moved_to_its_slot_stays_itself(self) -> None:
+        before, memory = choose(report(A, B, C), devices=[0, 1, 2])
+        moved = report(A, replace(C, index=1, pci=B.pci))
+        after, _ = choose(moved, memory, devices=[0, 1, 2])
+        assert names(after) == {uuid: place for uuid, place in names(before).items() if uuid != B.uuid}
+
+    def test_one_too_lost_to_tell_its_uuid_keeps_its_slot(self) -> None:
+        _, memory = choose(report(A, B, C), devices=[0, 1])
+        found = report(A, replace(C, index=1), replace(lost(B), index=2))
+        after, memory = choose(found, memory, devices=[0, 1])
+        assert (set(names(after)), instances.vanished(found, memory)) == ({A.uuid}, ())
+
+    def test_an_element_is_remembered_of_one_gpu_only(self) -> None:
+        _, memory = choose(report(A, B, C), devices=[1])
+        _, memory = choose(report(A, B, C), memory, [1, 0])
+        _, memory = choose(report(replace(B, index=0), replace(A, index=1), C), memory, [1])
+        assert [record.device for record in memory.records if record.device] == ["1"]
+
+
+CARDS = [gpu(number, uuid=f"GPU-{number}", pci=f"00000000:{number:02X}:00.0") for number in range(5)]
+
+
+def present(*cards: Gpu, broken: set[Gpu] = frozenset()) -> GpuReport:  # type: ignore[assignment]
+    """Return what a machine with these cards in this order reports."""
+    return report(*(replace(lost(each) if each in broken else each, index=n) for n, each in enumerate(cards)))
+
+
 @st.composite
-def machines(draw: st.DrawFn) -> list[GpuReport]:
-    """A machine's life: each time some of its GPUs, in any order, some of them lost."""
-    cards = [gpu(number, uuid=f"GPU-{number}", pci=f"00000000:{number:02X}:00.0") for number in range(5)]
+def machines(draw: st.DrawFn, whole_first: bool = False) -> list[GpuReport]:
+    """A machine's life: each time some of its GPUs are there, in any order, some of them lost."""
 
     def snapshot() -> GpuReport:
-        present: list[Gpu] = draw(st.lists(st.sampled_from(cards), min_size=1, unique=True))
-        broken = draw(st.sets(st.sampled_from(present), max_size=len(present) - 1))
-        return report(*(lost(card) if card in broken else replace(card, index=n) for n, card in enumerate(present)))
+        there: list[Gpu] = draw(st.lists(st.sampled_from(CARDS), min_size=1, unique=True))
+        return present(*there, broken=draw(st.sets(st.sampled_from(there), max_size=len(there) - 1)))
 
-    return [snapshot() for _ in range(draw(st.integers(2, 6)))]
+    return [present(*CARDS)] * whole_first + [snapshot() for _ in range(draw(st.integers(2, 6)))]
 
 
 @given(machines())
 def test_a_gpu_that_stays_in_its_slot_never_changes_its_id_or_port(life: list[GpuReport]) -> None:
-    """And no two instances ever share an id or a port."""
+    """And no two instances ever share an id or a port; what is gone is named."""
     memory, known = Memory(), dict[str, tuple[str, int]]()
     for found in life:
         chosen, memory = choose(found, memory)
@@ -219,3 +293,27 @@ def test_a_gpu_that_stays_in_its_slot_never_changes_its_id_or_port(life: list[Gp
         assert len({one.id for one in chosen}) == len({one.port for one in chosen}) == len(chosen)
         for uuid, place in places.items():
             assert known.setdefault(uuid, place) == place
+        assert_gone_are_named(found, memory)
+
+
+def assert_gone_are_named(found: GpuReport, memory: Memory) -> None:
+    """Assert that each GPU that is remembered and in no slot is named, and nobody else."""
+    gone = {record.uuid for record in memory.records if record.pci not in {gpu.pci for gpu in found.gpus}}
+    assert {record.uuid for record in instances.vanished(found, memory)} == gone
+
+
+@given(machines(whole_first=True), st.lists(st.integers(0, 4), min_size=1, unique=True), st.booleans())
+def test_a_list_never_means_another_gpu_than_at_first(life: list[GpuReport], indices: list[int], by_uuid: bool) -> None:
+    """Whatever vanishes and comes back: those that are well run where they ran, the others are named."""
+    devices: list[Any] = [CARDS[index].uuid for index in indices] if by_uuid else indices
+    memory, places = Memory(), dict[str, tuple[str, int]]()
+    for found in life:
+        well = {gpu.uuid for gpu in found.usable} & {CARDS[index].uuid for index in indices}
+        if not well:
+            with pytest.raises(UserError, match="none of them can be used"):
+                choose(found, memory, devices)
+            continue
+        chosen, memory = choose(found, memory, devices)
+        places = places or names(chosen)
+        assert names(chosen) == {uuid: places[uuid] for uuid in well}
+        assert_gone_are_named(found, memory)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,19 +32,20 @@ class Use:
 def command(loaded: Loaded, as_json: bool) -> int:
     """A GPU that is used has the flags that are rendered for it, another one those that it would get alone.
 
-    Exit code 1 if the driver is in trouble, a GPU can't be used, or none of those that are meant.
+    Exit code 1 if the driver is in trouble, a GPU can't be used or has vanished, or none of those that are meant.
     """
     report = gpu.detect()
     loaded, facts = _facts(loaded, report)
     chosen, trouble = _chosen(loaded, facts)
     uses = {device: _use(device, loaded, facts, chosen) for device in report.gpus if device.state is GpuState.OK}
+    shown = (*report.gpus, *_vanished(loaded, facts))
     if as_json:
-        print_json([_row(device, uses.get(device)) for device in report.gpus])
+        print_json([_row(device, uses.get(device)) for device in shown])
     else:
-        click.echo("\n".join(_text(loaded, report, uses)))
+        click.echo("\n".join(_text(loaded, report, shown, uses)))
     if trouble:
         warn(trouble)
-    return int(bool(trouble) or len(report.usable) < len(report.gpus))
+    return int(bool(trouble) or len(report.usable) < len(shown))
 
 
 def _facts(loaded: Loaded, report: GpuReport) -> tuple[Loaded, plan.Facts]:
@@ -74,6 +75,15 @@ def _chosen(loaded: Loaded, facts: plan.Facts) -> tuple[Mapping[Gpu, Use], str]:
     return {one.gpu: Use(one, invocation) for one, invocation in pairs if one.gpu}, ""
 
 
+def _vanished(loaded: Loaded, facts: plan.Facts) -> tuple[Gpu, ...]:
+    """Return the GPUs that ComfyUI had, and that the driver lists no longer."""
+    try:
+        memory = plan.recalled(paths.choose(loaded, facts.machine))
+    except UserError:  # told as the trouble already
+        return ()
+    return tuple(instances.absent(gone, facts.report) for gone in instances.vanished(facts.report, memory))
+
+
 def _use(device: Gpu, loaded: Loaded, facts: plan.Facts, chosen: Mapping[Gpu, Use]) -> Use:
     if device in chosen:
         return chosen[device]
@@ -85,7 +95,7 @@ def _use(device: Gpu, loaded: Loaded, facts: plan.Facts, chosen: Mapping[Gpu, Us
 def _row(device: Gpu, use: Use | None) -> dict[str, Any]:
     chosen = use.invocation if use else None
     return {
-        "index": device.index,
+        "index": None if device.index == instances.NOWHERE else device.index,
         "uuid": device.uuid,
         "name": device.name,
         "memory_mib": device.memory_mib,
@@ -102,17 +112,18 @@ def _row(device: Gpu, use: Use | None) -> dict[str, Any]:
     }
 
 
-def _text(loaded: Loaded, report: GpuReport, uses: Mapping[Gpu, Use]) -> Iterator[str]:
+def _text(loaded: Loaded, report: GpuReport, shown: Sequence[Gpu], uses: Mapping[Gpu, Use]) -> Iterator[str]:
     if report.driver is Driver.OK:
         yield f"NVIDIA driver {report.driver_version}, CUDA up to {report.cuda_version}"
     elif report.driver is Driver.NO_HARDWARE:
         yield "No NVIDIA GPU in this machine: ComfyUI runs on the CPU, with --cpu."
     if report.gpus and loaded.settings.gpu.devices == instances.CPU:
         yield 'No GPU is used: gpu.devices = "cpu" has ComfyUI run on the CPU, with --cpu.'
-    for device in report.gpus:
+    for device in shown:
         use = uses.get(device)
         size = f"{device.memory_mib} MiB ({device.nominal_gb} GB)"
-        title = f"GPU {device.index}  {device.name}  {size}  {_title(use) if use else device.state.value}"
+        which = "GPU, vanished" if device.index == instances.NOWHERE else f"GPU {device.index}  {device.name}  {size}"
+        title = f"{which}  {_title(use) if use else device.state.value}"
         yield f"\n{click.style(title, bold=True)}\n  {device.uuid}"
         if device.problem:
             yield f"  {device.problem}"

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from comfy_supervisor import rendered
 from tests.cli.service import Service
 from tests.nvml import Card, Nvml
@@ -111,6 +113,27 @@ def test_a_lost_one_has_its_problem_and_no_flags(gpu_service: Service, nvml: Nvm
     assert (well["state"], well["problem"]) == ("ok", "")
     assert (lost["index"], lost["state"], lost["tier"], lost["flags"], lost["reasons"]) == (1, "lost", None, [], {})
     assert lost["problem"]
+
+
+@pytest.mark.parametrize("devices", ["all", [0, 1], ["GPU-a", "GPU-b"]])
+def test_one_that_has_vanished_is_named_by_every_command(gpu_service: Service, nvml: Nvml, devices: Any) -> None:
+    """As a dead card does after a reboot: NVML no longer lists it, and the cards behind it move up."""
+    gpu_service.settings(gpu={"devices": devices})
+    a, b, c = (Card(uuid=f"GPU-{name}", pci=f"00000000:0{name}:00.0") for name in "abc")
+    nvml.cards([a, b, c])
+    gpu_service.ok("render")
+    nvml.cards([a, c])
+    code, rows = gpus(gpu_service)
+    assert code == 1
+    gone = next(row for row in rows if row["uuid"] == "GPU-b")
+    assert (gone["index"], gone["state"], gone["program"], gone["flags"]) == (None, "lost", None, [])
+    assert "is not there any more" in gone["problem"]
+    said = "GPU-b (gpu1) is not there any more: look at its power"
+    assert said in gpu_service.run("render").stderr
+    assert "GPU-b (gpu1, port" in gpu_service.conf.read_text()
+    assert "GPU, vanished  lost" in gpu_service.run("gpus").stdout
+    assert any(said in line["found"] for line in json.loads(gpu_service.run("doctor", "--json").stdout))
+    assert next(row for row in gpus(gpu_service)[1] if row["uuid"] == "GPU-a")["program"] == "comfyui:gpu0"
 
 
 def test_a_machine_without_gpus_has_none_and_no_trouble(gpu_service: Service) -> None:

@@ -75,7 +75,7 @@ def test_a_helper_that_is_left_alone_ends(nvml: Nvml) -> None:
     code = "from comfy_supervisor.gpu import use; use(deadline=4.0)"
     with subprocess.Popen([sys.executable, "-c", code]) as parent:
         asked = psutil.Process(parent.pid)
-        wait_until(lambda: asked.children())
+        wait_until(asked.children)
         (left,) = asked.children()
         parent.kill()
     assert left.is_running()
