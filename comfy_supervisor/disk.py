@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from . import machine
 from .errors import UserError
 from .model import Account, File
 
@@ -60,28 +61,72 @@ def current(path: Path) -> str | None:
 def make_folder(path: Path, mode: int | None = None, owner: Account | None = None) -> None:
     """Make a folder, with its mode and owner if given, also where it was there already; raises UserError.
 
-    A folder with a mode is ours; what is in it changes hands with it.
+    A folder with a mode is ours; what is in it changes hands with it. An owner, whom only root may give, makes it
+    itself where anybody but root could change the way to it: by a link, root would give another folder away.
     """
     with _explained(path):
+        if owner and not _is_roots_alone(path.parent):
+            _make_as(owner, path, mode)
+            return
         path.mkdir(parents=True, exist_ok=True)
         if mode is not None and path.stat().st_mode & stat.S_ISVTX:
             raise UserError(f"{path}: is everybody's, as /tmp is; choose a folder of your own inside of it")
-        if mode is not None and path.stat().st_mode & 0o777 != mode:
+        if owner:
+            _give(path, mode, owner)
+        elif mode is not None and path.stat().st_mode & 0o777 != mode:
             path.chmod(mode)
-        if owner and path.stat().st_uid != owner.uid:
+
+
+def _is_roots_alone(path: Path, links: int = 40) -> bool:
+    """Tell whether nobody but root can change where a path leads, as far as it is there.
+
+    In a folder like /tmp others may add to what root has there, not replace it. 40 links: as many as the kernel takes.
+    """
+    for part in (*reversed(path.parents), path):
+        try:
+            status = os.lstat(part)
+        except FileNotFoundError:
+            return True
+        if status.st_uid != 0 or not links:
+            return False
+        if stat.S_ISLNK(status.st_mode):
+            if not _is_roots_alone(part.parent / part.readlink(), links - 1):
+                return False
+        elif status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+            return False
+    return True
+
+
+def _make_as(owner: Account, path: Path, mode: int | None) -> None:
+    """Have an account make a folder of its own; raises UserError if it can't, or can't write there."""
+    script = 'mkdir -p -- "$1" && if [ "$2" ]; then chmod -- "$2" "$1"; fi && [ -w "$1" ]'
+    code, _ = machine.ask_as(owner, script, str(path), "" if mode is None else f"{mode:o}")
+    if code:
+        raise UserError(f"{path}: {owner.name} can't make it, or write there: sudo install -d -o {owner.name} {path}")
+
+
+def _give(path: Path, mode: int | None, owner: Account) -> None:
+    """Give a folder to an account, by its descriptor: never where a link leads that stands in its place."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        status = os.fstat(descriptor)
+        if mode is not None and status.st_mode & 0o777 != mode:
+            os.fchmod(descriptor, mode)
+        if status.st_uid != owner.uid:
             if mode is not None:
-                _hand_over(path, owner)
-            os.chown(path, owner.uid, owner.gid)
+                _hand_over(descriptor, status.st_uid, owner)
+            os.fchown(descriptor, owner.uid, owner.gid)
+    finally:
+        os.close(descriptor)
 
 
-def _hand_over(folder: Path, owner: Account) -> None:
+def _hand_over(folder: int, before: int, owner: Account) -> None:
     """Give an account what the folder's owner so far has in it; the folder itself comes last, and is the caller's.
 
     Nothing else is touched, and no link followed: where that owner is no root either, nobody's files but its own
     can be smuggled in.
     """
-    before = folder.stat().st_uid
-    for _, folders, files, descriptor in os.fwalk(folder, topdown=False):
+    for _, folders, files, descriptor in os.fwalk(".", topdown=False, dir_fd=folder):
         for name in (*folders, *files):
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid == before:

@@ -68,8 +68,13 @@ def out_of_reach(account: Account, wanted: Iterable[Path]) -> list[str]:
 
     The kernel is asked, by a process of that account: access lists and mounts count as the mode and the owner do.
     """
-    answer = subprocess.run(
-        ["/bin/sh", "-c", _OUT_OF_REACH, "sh", *map(str, wanted)],
+    return ask_as(account, _OUT_OF_REACH, *map(str, wanted))[1].splitlines()
+
+
+def ask_as(account: Account, script: str, *arguments: str) -> tuple[int, str]:
+    """Have a shell of another account execute a script; return its exit code and output. Only root may."""
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", *arguments],
         user=account.uid,
         group=account.gid,
         extra_groups=os.getgrouplist(account.name, account.gid),
@@ -80,7 +85,7 @@ def out_of_reach(account: Account, wanted: Iterable[Path]) -> list[str]:
         text=True,
         check=False,
     )
-    return answer.stdout.splitlines()
+    return done.returncode, done.stdout
 
 
 def _me() -> Account:

@@ -116,9 +116,21 @@ def make(loaded: Loaded, *, fragment: bool = False) -> Plan:
     if not paths.socket_fits(places.run):
         raise UserError(f'paths.run = "{places.run}": too long for a unix socket; set a shorter one')
     account = _account(loaded, here)
+    if account:
+        _refuse_in_its_hands(places, account)
     if account and not loaded.settings.comfyui.version:
         _refuse_out_of_reach(places, installed(loaded), account, extension=loaded.settings.jobs.extension)
     return compose(loaded, look(loaded, here), fragment=fragment)
+
+
+def _refuse_in_its_hands(places: Paths, account: Account) -> None:
+    """Refuse folders that ComfyUI's account could put others in the place of: what root runs is read from there."""
+    for key, folder in (("state", places.state), ("run", places.run)):
+        outer = {*folder.parents, *folder.resolve().parents}
+        theirs = [path for path in outer if path.exists() and path.stat().st_uid == account.uid]
+        if theirs:
+            why = f"{max(theirs)} belongs to comfyui.user, {account.name}, who could change it"
+            raise UserError(f'paths.{key} = "{folder}": {why}; choose one that lies in folders of root\'s')
 
 
 def _refuse_out_of_reach(places: Paths, installation: Installation, account: Account, *, extension: bool) -> None:

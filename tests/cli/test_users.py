@@ -21,6 +21,7 @@ from comfy_supervisor.comfyui.torch import torch_facts
 from comfy_supervisor.model import Installation
 from tests.cli.service import Service
 from tests.comfyui_server import STANDIN_FOLDER, image_job, sleep_job
+from tests.nvml import Card, Nvml
 from tests.support import CLI_ARGS, make_comfyui, make_program, wait_until
 
 NAME = "nobody"
@@ -179,6 +180,90 @@ class TestOwnAccount:
         assert {path.stat().st_uid for path in (roots, roots / "precious", nobodys.conf)} == {0}
         assert psutil.Process(nobodys.pid()).username() == NAME
         assert "can't be" not in nobodys.log()
+
+
+class TestHostileAccount:
+    """What custom nodes put into folders of their account, root is not led by."""
+
+    @pytest.fixture
+    def several(self, base: str, nvml: Nvml) -> Iterator[Service]:
+        """Give a service of root's with two GPUs, whose ComfyUI's run as nobody."""
+        nvml.cards([Card(), Card()])
+        service = Service(nvml.environ, base=base, apart=True)
+        service.folder.chmod(0o711)
+        service.settings(comfyui={"user": NAME}, gpu={"devices": "all"})
+        yield service
+        service.close()
+
+    @pytest.fixture
+    def roots(self, several: Service) -> Path:
+        """Give a folder of root's that has others in it."""
+        folder = several.folder / "roots"
+        (folder / "user").mkdir(parents=True, mode=0o755)
+        (folder / "gpu0").mkdir(mode=0o755)
+        return folder
+
+    def modes(self, roots: Path) -> set[tuple[int, int]]:
+        """Return the owners and modes of a folder and those in it."""
+        return {(path.stat().st_uid, path.stat().st_mode & 0o777) for path in (roots, *roots.iterdir())}
+
+    def put(self, folder: Path, link: Path) -> None:
+        """Have nobody put a link in the place of an empty folder."""
+        done = as_nobody("sh", "-c", 'rmdir "$1" && ln -s "$2" "$1"', "sh", str(link), str(folder))
+        assert done.returncode == 0, done
+
+    def test_a_link_in_the_place_of_its_user_folder_gives_nothing_away(self, several: Service, roots: Path) -> None:
+        several.ok("render")
+        assert (several.state / "gpu0" / "user").stat().st_uid == pwd.getpwnam(NAME).pw_uid
+        before = self.modes(roots)
+        self.put(roots, several.state / "gpu0" / "user")
+        several.run("render")
+        assert self.modes(roots) == before
+
+    def test_a_link_in_the_place_of_an_output_folder_neither(self, several: Service, roots: Path) -> None:
+        output = several.folder / "output"
+        output.mkdir()
+        shutil.chown(output, NAME)
+        several.settings(comfyui={"user": NAME}, gpu={"devices": "all"}, paths={"output": str(output)})
+        several.ok("render")
+        assert (output / "gpu1").stat().st_uid == pwd.getpwnam(NAME).pw_uid
+        before = self.modes(roots)
+        self.put(roots, output / "gpu0")
+        assert f"sudo install -d -o {NAME} {output}/gpu0" in several.refused("render")
+        assert self.modes(roots) == before
+
+    def test_an_output_folder_that_root_alone_can_change_the_way_to_is_made_for_it(self, several: Service) -> None:
+        (several.folder / "disk").mkdir()
+        (several.folder / "link").symlink_to(several.folder / "disk")
+        output = several.folder / "link" / "output"
+        several.settings(comfyui={"user": NAME}, gpu={"devices": "all"}, paths={"output": str(output)})
+        several.ok("render")
+        uid = pwd.getpwnam(NAME).pw_uid
+        assert [path.stat().st_uid for path in (output, output / "gpu0", output / "gpu1")] == [0, uid, uid]
+
+    def test_a_link_of_roots_own_is_no_way_round(self, several: Service, roots: Path) -> None:
+        """Root's link leads to a folder of nobody's, where nobody's link leads on."""
+        theirs = several.folder / "theirs"
+        theirs.mkdir()
+        (theirs / "output").symlink_to(roots)
+        shutil.chown(theirs, NAME)
+        output = several.folder / "link"
+        output.symlink_to(theirs / "output")
+        several.settings(comfyui={"user": NAME}, gpu={"devices": "all"}, paths={"output": str(output)})
+        before = self.modes(roots)
+        several.refused("render")
+        assert self.modes(roots) == before
+
+    def test_a_state_folder_that_it_could_replace_is_refused(self, several: Service) -> None:
+        theirs = several.folder / "theirs"
+        theirs.mkdir()
+        shutil.chown(theirs, NAME)
+        several.settings(
+            comfyui={"user": NAME}, gpu={"devices": "all"}, paths={"state": str(theirs / "a" / "b"), "run": "/tmp/x"}
+        )
+        said = several.refused("render")
+        assert f'paths.state = "{theirs}/a/b": {theirs} belongs to comfyui.user, {NAME}' in said
+        assert not list(theirs.iterdir())
 
 
 class TestWhoExecutesComfyui:
