@@ -168,6 +168,7 @@ def _environment(instance: Instance, invocation: Invocation, site: Site) -> Mapp
     # supervisord's user= does not set them, and model caches then land in root's home
     home = {"HOME": str(account.home), "USER": account.name, "LOGNAME": account.name} if account else {}
     return {
+        **dict.fromkeys(_of_alerts(site.settings), ""),
         **{name: value for name, value in home.items() if wanted.get(name) is not False},
         **invocation.environment,
         "COMFY_SUPERVISOR_DIRECTORY": str(site.installation.directory),
@@ -177,6 +178,14 @@ def _environment(instance: Instance, invocation: Invocation, site: Site) -> Mapp
         "COMFY_SUPERVISOR_ADDRESS": addresses(site.settings.comfyui.listen, instance.port),
         "COMFY_SUPERVISOR_BACKOFF": f"{restart.first_delay}:{restart.longest_delay}:{restart.healthy_after}",
     }
+
+
+def _of_alerts(settings: Settings) -> Iterator[str]:
+    """Yield the variables that ``env:NAME`` means: for the listener, and hidden from ComfyUI, which inherits the rest."""
+    notify = settings.notify
+    for value in (*notify.urls, notify.webhook, *notify.headers.values()):
+        if value.startswith("env:"):
+            yield value.removeprefix("env:")
 
 
 def _comments(instance: Instance, invocation: Invocation) -> Iterator[str]:

@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..following import tail
 from ..plan import isolation
 from ..rendered import Service
+from ..settings import PREFIX
 
 PATIENCE = 30.0
 """Seconds for supervisord to answer; it takes half a second."""
@@ -75,13 +76,17 @@ def _signals_later() -> Iterator[None]:
 
 
 def _start(service: Service, said: IO[bytes], *options: str) -> subprocess.Popen[bytes]:
-    """Start supervisord in a session of its own: a Ctrl-C on our terminal is ours, and becomes an orderly end."""
+    """Start supervisord in a session of its own: a Ctrl-C on our terminal is ours, and becomes an orderly end.
+
+    Without the variables of our settings, which may be secret, and which all that it starts would inherit.
+    """
     return subprocess.Popen(
         [sys.executable, isolation(), "-m", "supervisor.supervisord", "-c", str(service.conf), *options],
         stdin=subprocess.DEVNULL,
         stdout=said,
         stderr=said,
         cwd=service.conf.parent,
+        env={name: value for name, value in os.environ.items() if not name.startswith(PREFIX)},
         start_new_session=True,
     )
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
+_SETTINGS = "COMFY_SUPERVISOR__"
+"""How the variables begin that set a setting: they may be secret, and are none of ComfyUI's."""
 _USAGE = """\
 usage: python -m comfy_supervisor.launch INSTANCE -- COMMAND [ARGUMENT...]
 with COMFY_SUPERVISOR_INSTANCE (the same), COMFY_SUPERVISOR_STATE and COMFY_SUPERVISOR_RUN in the environment
@@ -202,7 +204,8 @@ class Launch:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)  # a stop that came since the last wait ends us here
         try:
             os.chdir(self._environment.get("COMFY_SUPERVISOR_DIRECTORY", "."))
-            os.execvpe(self._command[0], self._command, self._environment)  # noqa: S606  no shell is meant
+            theirs = {name: text for name, text in self._environment.items() if not name.startswith(_SETTINGS)}
+            os.execvpe(self._command[0], self._command, theirs)  # noqa: S606  no shell is meant
         except OSError as error:
             return error
 

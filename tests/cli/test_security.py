@@ -115,6 +115,19 @@ def test_secrets_are_in_files_of_their_owner_alone_and_never_in_argv_or_logs(sec
     assert planted("\n".join(seen).encode()) == []
 
 
+def test_what_only_alerts_and_settings_need_of_the_environment_is_kept_from_comfyui(service: Service) -> None:
+    hook, receiver, token = (SECRETS[name] for name in ("address", "apprise", "header"))
+    service.settings(notify={"webhook": "env:HOOK", "headers": {"Authorization": "env:TOKEN"}})
+    environ = {"HOOK": f"http://127.0.0.1:9/{hook}", "TOKEN": token, "URL": f"json://{receiver}@127.0.0.1:9/"}
+    service.ok("up", "-d", COMFY_SUPERVISOR__NOTIFY__URLS='["env:URL"]', **environ)
+    service.wait_for_api()
+    comfyui = psutil.Process(service.pid()).environ()
+    assert planted("\n".join(comfyui.values()).encode()) == []
+    assert not [name for name in comfyui if name.startswith("COMFY_SUPERVISOR__")]
+    listener = psutil.Process(service.pid("comfyui-health")).environ()
+    assert {name: listener[name] for name in environ} == environ
+
+
 def test_folders_and_the_socket_are_their_owners_alone(secretive: Service) -> None:
     secretive.ok("up", "-d")
     folders = {secretive.state, *(path for path in secretive.state.rglob("*") if path.is_dir())}

@@ -44,11 +44,13 @@ class TestPlainStart:
         assert instance.log_text() == ""
 
     def test_environment_survives_and_no_signal_is_left_ignored_or_blocked(self, instance: Instance) -> None:
-        instance.start(EXTRA="x y")
+        """But for the variables of our settings, which may be secret."""
+        instance.start(EXTRA="x y", COMFY_SUPERVISOR__NOTIFY__WEBHOOK="secret")
         pid = instance.wait_for_life(1)
         environment = psutil.Process(pid).environ()
         assert environment["COMFY_SUPERVISOR_STATE"] == str(instance.state)
         assert environment["EXTRA"] == "x y"
+        assert not [name for name in environment if name.startswith("COMFY_SUPERVISOR__")]
         with Path(f"/proc/{pid}/status").open() as status:
             masks = {line[:7]: int(line[7:], 16) for line in status if line[:7] in {"SigBlk:", "SigIgn:"}}
         assert masks["SigBlk:"] == 0
