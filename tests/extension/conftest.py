@@ -93,7 +93,7 @@ class Bridged:
 
     def beat(self) -> dict[str, Any]:
         """Have the heart beat once, and return what it tells."""
-        self.heart._tend()
+        guard.guarded("journal", self.heart._tend)
         return self.heart._told(time.monotonic())
 
 

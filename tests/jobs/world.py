@@ -279,8 +279,9 @@ class World:
         )
         self.faulty("extension", life.journal, EXTENSION)
         bridge = hooks.Hooks(life.journal, Progress(), life.gate, life.queue)
-        hooks._wrap(queue_type, bridge, ("put", "get", "task_done", "wipe_queue", "delete_queue_item"))
-        hooks._wrap(life.nodes, bridge, ("interrupt_processing",))
+        hooks._wrap(
+            bridge, [*((queue_type, name) for name in hooks._QUEUE_HOOKS), (life.nodes, "interrupt_processing")]
+        )
         bridge.take_stock()
         assert life.journal.ok or self.full, self.said
         life.heart = Heart(str(self.folder), me, bridge, None, "")

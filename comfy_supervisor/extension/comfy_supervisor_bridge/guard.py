@@ -17,11 +17,15 @@ def say(text: str) -> None:
     _log.warning("comfy-supervisor: %s", text)
 
 
-def guarded(what: str, deed: Callable[[], T]) -> T | None:
-    """Do something of ours; if it fails, say so once, and return None. Whatever it was for is then left out."""
+def guarded(what: str, deed: Callable[[], T], failed: Callable[[], None] = lambda: None) -> T | None:
+    """Do something of ours; if it fails, say so once, and return None. Whatever it was for is then left out.
+
+    ``failed`` is called each time that it does.
+    """
     try:
         return deed()
     except Exception as error:  # noqa: BLE001  # whatever it is, ComfyUI goes on
+        failed()
         if what not in _troubled:
             _troubled.add(what)
             say(f"{what}: {type(error).__name__}: {error}: going on without it")

@@ -9,7 +9,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from . import cuda
 from .gate import LOOK, Gate
@@ -20,8 +20,11 @@ from .rows import REPLAYED, Item
 
 _NEEDED = ("mutex", "not_empty", "queue", "currently_running", "flags")
 """What the hooks look at in ComfyUI's PromptQueue."""
+_QUEUE_HOOKS = ("put", "get", "task_done", "wipe_queue", "delete_queue_item")
+"""In ComfyUI's PromptQueue; the journal needs each of them, and ``interrupt_processing``."""
 
 Function = Callable[..., Any]
+T = TypeVar("T")
 
 
 @dataclass
@@ -47,7 +50,7 @@ class Hooks:
         if guarded("replay", lambda: self._is_repeated(item)):
             return None  # the listener, which got no answer, asks once more
         with queue.mutex:  # or stock might be taken in between, and the job found missing
-            if guarded("journal", lambda: self.journal.accepted(item, again=_is_again(item))) is False:
+            if self._noted("put", lambda: self.journal.accepted(item, again=_is_again(item))) is False:
                 return None
             return original(queue, item, *arguments, **named)
 
@@ -60,28 +63,28 @@ class Hooks:
                 return None
             taken = original(queue, *arguments, **named)
             if taken is not None:
-                guarded("journal", lambda: self._begin(taken[0]))
+                self._noted("get", lambda: self._begin(taken[0]))
         return taken
 
     def task_done(self, original: Function, queue: Any, item_id: Any, *arguments: Any, **named: Any) -> Any:
         """Write down how a job ended, then have ComfyUI say so."""
         status = arguments[1] if len(arguments) > 1 else named.get("status")
         with queue.mutex:
-            guarded("journal", lambda: self._end(queue, item_id, status))
+            self._noted("task_done", lambda: self._end(queue, item_id, status))
             return original(queue, item_id, *arguments, **named)
 
     def wipe_queue(self, original: Function, queue: Any, *arguments: Any, **named: Any) -> Any:
         """Delete all waiting jobs, and write that down."""
-        return self._removing(queue, lambda: original(queue, *arguments, **named))
+        return self._removing("wipe_queue", queue, lambda: original(queue, *arguments, **named))
 
     def delete_queue_item(self, original: Function, queue: Any, *arguments: Any, **named: Any) -> Any:
         """Delete a waiting job, and write that down."""
-        return self._removing(queue, lambda: original(queue, *arguments, **named))
+        return self._removing("delete_queue_item", queue, lambda: original(queue, *arguments, **named))
 
     def interrupt_processing(self, original: Function, *arguments: Any, **named: Any) -> Any:
         """Write down that the running job was asked to give up, then ask it."""
         if arguments[0] if arguments else named.get("value", True):
-            guarded("journal", lambda: self.journal.asked([item[1] for item in _running(self.queue)]))
+            self._noted("interrupt_processing", lambda: self.journal.asked([item[1] for item in _running(self.queue)]))
         return original(*arguments, **named)
 
     def execute(self, original: Function, *arguments: Any, **named: Any) -> Any:
@@ -100,6 +103,10 @@ class Hooks:
             return
         with self.queue.mutex:
             self.journal.take_stock(_running(self.queue), list(self.queue.queue))
+
+    def _noted(self, hook: str, deed: Callable[[], T]) -> T | None:
+        """Do a hook's part of the journal; if it fails, the journal has missed something, and stock is to be taken."""
+        return guarded(f"journal, {hook}", deed, self.journal.miss)
 
     def _is_repeated(self, item: Item) -> bool:
         if not _is_again(item):
@@ -163,18 +170,18 @@ class Hooks:
         else:
             self.journal.put_back(prompt_id, note)
 
-    def _removing(self, queue: Any, remove: Function) -> Any:
+    def _removing(self, hook: str, queue: Any, remove: Function) -> Any:
         """Remove waiting jobs, and write down which are gone."""
         with queue.mutex:
-            before = guarded("journal", lambda: _waiting(queue)) or set()
+            before = self._noted(hook, lambda: _waiting(queue)) or set()
             result = remove()
-            guarded("journal", lambda: self.journal.removed(sorted(before - _waiting(queue))))
+            self._noted(hook, lambda: self.journal.removed(sorted(before - _waiting(queue))))
         return result
 
 
 def _is_again(item: Item) -> bool:
     """Tell whether it is the listener that submits a job, which was there before."""
-    return float(item[0]) <= REPLAYED
+    return bool(item[0] <= REPLAYED)
 
 
 def _running(queue: Any) -> list[Item]:
@@ -186,33 +193,59 @@ def _waiting(queue: Any) -> set[str]:
 
 
 def install(hooks: Hooks, server: Any, execution: Any, nodes: Any) -> None:
-    """Put the hooks in place: those that ComfyUI has a place for. Raises AttributeError where its queue is another.
+    """Put the hooks in place. Raises AttributeError, and has none, where ComfyUI lacks one that the journal needs.
+
+    With some of those alone it would speak of jobs that have long ended. Those of the progress go where they can.
+    """
+    _examine(hooks.queue)
+    queue, prompt_server = type(hooks.queue), type(server.PromptServer.instance)
+    _wrap(hooks, [*((queue, name) for name in _QUEUE_HOOKS), (nodes, "interrupt_processing")])
+    for owner, name in ((prompt_server, "send_sync"), (execution, "execute")):
+        guarded(name, functools.partial(_wrap, hooks, [(owner, name)]))
+
+
+def _examine(queue: Any) -> None:
+    """Raise AttributeError where ComfyUI's queue is not as the hooks need it.
 
     They hold its lock around what it does itself under that lock, so that it has to be one that can be taken again.
     """
-    missing = [name for name in _NEEDED if not hasattr(hooks.queue, name)]
+    missing = [name for name in _NEEDED if not hasattr(queue, name)]
     if missing:
         raise AttributeError(f"this ComfyUI's PromptQueue has no {', '.join(missing)}")
-    mutex, not_empty = hooks.queue.mutex, hooks.queue.not_empty
-    if not isinstance(mutex, type(threading.RLock())) or getattr(not_empty, "_lock", None) is not mutex:
+    if (
+        not isinstance(queue.mutex, type(threading.RLock()))
+        or getattr(queue.not_empty, "_lock", None) is not queue.mutex
+    ):
         raise AttributeError("this ComfyUI's PromptQueue has another lock")
-    queue, prompt_server = type(hooks.queue), type(server.PromptServer.instance)
-    _wrap(queue, hooks, ("put", "get", "task_done", "wipe_queue", "delete_queue_item"))
-    _wrap(prompt_server, hooks, ("send_sync",))
-    _wrap(execution, hooks, ("execute",))
-    _wrap(nodes, hooks, ("interrupt_processing",))
 
 
-def _wrap(owner: Any, hooks: Hooks, names: Iterable[str]) -> None:
-    for name in names:
-        guarded(name, functools.partial(_replace, owner, name, getattr(hooks, name)))
+def _wrap(hooks: Hooks, places: Iterable[tuple[Any, str]]) -> None:
+    """Put hooks around functions, all or none; raises AttributeError where there is none, or it can't be replaced."""
+    originals = [(owner, name, _function(owner, name)) for owner, name in places]
+    for number, (owner, name, original) in enumerate(originals):
+        try:
+            setattr(owner, name, _hooked(original, getattr(hooks, name)))
+        except (AttributeError, TypeError) as error:
+            for each in originals[:number]:
+                setattr(*each)
+            raise AttributeError(f"this ComfyUI's {_named(owner)}.{name} can't be replaced: {error}") from error
 
 
-def _replace(owner: Any, name: str, hook: Function) -> None:
-    original = getattr(owner, name)
+def _function(owner: Any, name: str) -> Function:
+    found = getattr(owner, name, None)
+    if not callable(found):
+        raise AttributeError(f"this ComfyUI's {_named(owner)} has no {name}")
+    function: Function = found
+    return function
 
+
+def _named(owner: Any) -> str:
+    return str(getattr(owner, "__name__", owner))
+
+
+def _hooked(original: Function, hook: Function) -> Function:
     @functools.wraps(original)
     def hooked(*arguments: Any, **named: Any) -> Any:
         return hook(original, *arguments, **named)
 
-    setattr(owner, name, hooked)
+    return hooked

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import rows, store
+from .guard import guarded
 from .life import Life
 from .rows import ACCEPT, BODY, END, IS_OVER, OWN, Item
 from .writer import PATIENCE as LATE
@@ -81,15 +82,17 @@ class Journal:
         self._inode = 0
         self._life_id = 0
         self._trouble = ""
-        self._missed = False
-        """Whether there was too much to be written for all of it to be kept in mind."""
+        self._missed = 0
+        """How often something befell a job that will not be written, since there was too much or a hook failed …"""
+        self._made_good = 0
+        """… and how many of these came before stock was taken."""
         self._loose = False
         """Whether something is written that may not be on the disk yet."""
 
     @property
     def ok(self) -> bool:
         """Whether all is written down."""
-        return self._connection is not None and not self._writer.late
+        return self._connection is not None and not self._writer.late and self._missed == self._made_good
 
     def accepted(self, item: Item, *, again: bool = False) -> bool:
         """Write down a job that is about to be queued; return whether it may be.
@@ -138,7 +141,7 @@ class Journal:
         if self._writer.late:
             return True  # what will come of it is to be seen
         try:
-            return self.ok and not self._missed and Path(self._file).stat().st_ino == self._inode
+            return self.ok and Path(self._file).stat().st_ino == self._inode
         except OSError:
             return False
 
@@ -154,12 +157,17 @@ class Journal:
 
     def take_stock(self, running: Sequence[Item], waiting: Sequence[Item]) -> None:
         """Write down all that is in the queue, whose lock the caller holds."""
-        self._do(lambda: self._begin(running, waiting))
+        missed = self._missed
+        self._do(lambda: self._begin(running, waiting, missed))
+
+    def miss(self) -> None:
+        """Note that something befell a job that will not be written: from the queue, it is to be seen which is gone."""
+        self._missed += 1
 
     def _do(self, deed: Callable[[], None]) -> None:
         """Have something done to the file; say so if that takes too long."""
-        if not self._writer.do(deed):
-            self._missed = True
+        if not self._writer.do(lambda: guarded(f"writing {store.NAME}", deed, self.miss)):
+            self.miss()
         if self._writer.late:
             self._say_trouble(
                 f"the disk takes more than {LATE:g} s to write {store.NAME}: ComfyUI goes on, but a restart might lose "
@@ -186,7 +194,7 @@ class Journal:
         except (sqlite3.Error, OSError) as error:
             self._fail(error)
 
-    def _begin(self, running: Sequence[Item], waiting: Sequence[Item]) -> None:
+    def _begin(self, running: Sequence[Item], waiting: Sequence[Item], missed: int) -> None:
         if self._opened is None:
             return
         try:
@@ -196,7 +204,7 @@ class Journal:
             self._fail(error)
             return
         self._connection, self._opened = self._opened, None
-        self._missed = False
+        self._made_good = missed
         self._owed.clear()
         self._say_trouble("")
 

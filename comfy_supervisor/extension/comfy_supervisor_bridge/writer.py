@@ -39,7 +39,7 @@ class Writer:
     def _run(self) -> None:
         while True:
             deed, done = self._deeds.get()
-            guarded("journal", deed)
+            guarded("journal, on its thread", deed)
             done.set()
             if self._deeds.empty():
                 self.late = False
