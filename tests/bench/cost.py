@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import psutil
 
 from tests.cli.service import Service
 from tests.nvml import Nvml, compile_library
-from tests.support import wait_until
+from tests.support import free_port, wait_until
 
 from .report import Report, load, note, table
 
@@ -75,23 +74,13 @@ def _service() -> Iterator[Service]:
         nvml.cards(["NVIDIA GeForce RTX 4090"] * INSTANCES)
         service = Service(nvml.environ, apart=True)
         try:
-            service.port = _base_port()
+            service.port = free_port(INSTANCES)
             service.settings(gpu={"devices": "all"})
             service.ok("up", "-d")
             _wait_for(service, "IDLE")
             yield service
         finally:
             service.close()
-
-
-def _base_port() -> int:
-    """Return the first of so many ports in a row that were all free a moment ago, below those of clients."""
-    return next(base for base in range(20000, 32000, INSTANCES) if all(map(_is_free, range(base, base + INSTANCES))))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as server:
-        return server.connect_ex(("127.0.0.1", port)) != 0
 
 
 def _wait_for(service: Service, word: str) -> None:

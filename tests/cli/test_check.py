@@ -105,6 +105,7 @@ class TestItems:
             wait_until(lambda: "restart" in failing(check(looked_at)[1]), what="the listener has heard")
         finally:
             looked_at.ok("maintenance", "off")
+            wait_until(lambda: "restart" not in failing(check(looked_at)[1]), what="the listener has heard that, too")
 
     def test_settings_that_were_not_applied(self, up: Service) -> None:
         up.settings(comfyui={"port": free_port()})

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ class Patient(Service):
 
     def with_ports(self, count: int) -> Patient:
         """Choose a port that has so many free ones in a row, it being the first; for several instances."""
-        self.port = next(port for port in iter(free_port, 0) if all(is_free(port + more) for more in range(count)))
+        self.port = free_port(count)
         return self
 
     def anew(self) -> None:
@@ -209,14 +208,6 @@ class Patient(Service):
         log = self.log("comfyui-health")
         assert "our own error" not in log, log
         assert "not done, " not in log, log
-
-
-def is_free(port: int) -> bool:
-    """Tell whether nobody listens on a port."""
-    with suppress(OSError):
-        socket.create_server(("127.0.0.1", port)).close()
-        return True
-    return False
 
 
 def sleeper(seconds: float, **options: Any) -> dict[str, Any]:

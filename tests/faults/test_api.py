@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.patient import Patient, is_free
-from tests.support import free_port, wait_until
+from tests.faults.patient import Patient
+from tests.support import free_port, is_free, wait_until
 
 
 @contextmanager
