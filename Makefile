@@ -41,9 +41,13 @@ pythons: $(VENV)/.installed-dev ## Run the tests on every Python found, and on t
 	@mkdir -p .tox # by itself, tox would close it to the other users that some tests are about
 	$(BIN)/tox run $(if $(PYENV_PYTHONS),--discover $(PYENV_PYTHONS)) $(ARGS)
 
+.PHONY: proof
+proof: $(VENV)/.installed-bench ## Prove what is promised, and write docs/reliability.md and docs/benchmarks.md of it, in about an hour; QUICK=1: in minutes, without the documents.
+	$(BIN)/python -m tests.proof $(if $(QUICK),--quick) $(if $(REPEAT),--repeat $(REPEAT)) $(ARGS)
+
 .PHONY: bench
-bench: $(VENV)/.installed-bench ## Measure the commands, the listener, a peer, the journal and explain, in a quarter of an hour; ARGS=commands: in one.
-	$(BIN)/python -m tests.bench $(ARGS)
+bench: $(VENV)/.installed-bench ## The part of proof that measures what things cost, in a quarter of an hour; ARGS=commands: one of its parts.
+	$(BIN)/python -m tests.proof $(or $(ARGS),benchmarks)
 
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## Bring README's tables and the example settings up to date.

@@ -1,1 +1,1 @@
-"""What the commands and the health listener take, and what a peer does: ``make bench``. No part of the test suite."""
+"""What things cost, and what a peer does: the parts of ``make proof`` that ``make bench`` runs. None is a test."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +23,8 @@ class Report:
     """A paragraph about how it was measured, and the tables."""
     missed: Sequence[str] = field(default_factory=tuple)
     """Bounds that were missed."""
+    plots: Mapping[str, str] = field(default_factory=dict)
+    """SVG by the name of its file; the text shows it as ``![what it shows](plots/NAME.svg)``."""
 
 
 def table(header: Row, rows: Iterable[Row]) -> str:

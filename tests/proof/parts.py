@@ -1,0 +1,30 @@
+"""The parts, in the order in which they are run and stand in the documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.bench import commands, cost, explain, jobs, latency, peer
+from tests.bench.report import Report
+
+from .plan import Part, Plan
+
+
+def _rounds(measure: Callable[[int], Report]) -> Callable[[Plan], Report]:
+    """Have a part of the benchmark take a plan."""
+    return lambda plan: measure(plan.repeat)
+
+
+def _once(measure: Callable[[int], Report]) -> Callable[[Plan], Report]:
+    """Have a part whose rounds are minutes do one."""
+    return lambda _plan: measure(1)
+
+
+PARTS = (
+    Part("commands", "benchmarks", "The commands, as ratios to an empty Python start", _rounds(commands.measure)),
+    Part("peer", "benchmarks", "Beside superlance's httpok", _once(peer.measure), in_quick=False),
+    Part("cost", "benchmarks", "What the listener costs", _once(cost.measure), in_quick=False),
+    Part("latency", "benchmarks", "What the probes cost ComfyUI's clients", _once(latency.measure), in_quick=False),
+    Part("jobs", "benchmarks", "What it costs to lose no job", _once(jobs.measure), in_quick=False),
+    Part("explain", "benchmarks", "Explaining a log", _once(explain.measure), in_quick=False),
+)
