@@ -16,6 +16,12 @@ something. ``none``: no fault.
 """
 
 
+def by_shell(what: str) -> str:
+    """Return a pattern for the line in which a shell tells of what its child ended: that is all that it says."""
+    job = r"(?:.{0,200}line \d{1,9}: +(?:\d{1,9} )?|\[\d{1,4}\][+-]? +(?:\d{1,9} )?)?"
+    return rf"^{job}{what}(?: \(core dumped\))?(?: {{2,}}\S.*| *)$"
+
+
 class Place(Enum):
     """In what a line of a log stands, and how much a failure there weighs."""
 
@@ -77,6 +83,8 @@ class Entry:
     """What else fails because of it: where both are seen, this one is the cause."""
     words: Mapping[str, str] = field(default_factory=dict)
     """What stands for a detail that the log doesn't have."""
+    may_pass: bool = False
+    """Of a configuration's fault: whether it may pass by itself all the same, as when a disk is mounted late."""
 
     @property
     def explanation(self) -> str:
@@ -112,3 +120,5 @@ class Explanation:
     """Other causes that the log shows signs of, the likelier ones first."""
     details: Mapping[str, str] = field(default_factory=dict)
     """What it is about, as the log names it: a module, a port, a file …"""
+    fatal: bool = False
+    """Whether ComfyUI ended of it."""

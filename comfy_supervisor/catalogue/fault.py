@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from . import reading
-from .signs import signs
+from .reasoning import entry, explain_chunks
 
 
-def configuration_fault(last_lines: str) -> tuple[str, str]:
-    """Return the cause and its explanation, if that is how a start failed by its last lines; else two empty texts.
+def configuration_fault(log: bytes, *, exit_code: int | None = None, signal: int | None = None) -> tuple[str, str]:
+    """Return the cause and its explanation, if that is how a start failed by the end of its log; else two empty texts.
 
-    Only what stands at the very end counts: a custom node that can't be imported says the same further up, and
-    ComfyUI goes on without it.
+    It is ``explain`` that judges, so that both say the same: of what ComfyUI has not ended of nothing is held against
+    the next start. A custom node that can't be imported is such, for one.
     """
-    for line in [line.strip() for line in last_lines.splitlines() if line.strip()][-1:]:
-        for sign in signs(reading.text(line.encode("utf-8", "replace"))):
-            if sign.entry.kind == "configuration":
-                return sign.entry.cause, f"{line}: {sign.entry.mended(sign.details)}"
-    return "", ""
+    found = explain_chunks([log], exit_code=exit_code, signal=signal)
+    one = entry(found.cause)
+    if not found.fatal or one.kind != "configuration" or not (signal is None or signal in one.signals):
+        return "", ""  # what a signal ended may have left nothing in the log: the fault there is another start's
+    quoted = reading.quoted([log], found.evidence[-1:])
+    return found.cause, ": ".join((*quoted.values(), found.fix))

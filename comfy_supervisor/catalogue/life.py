@@ -61,6 +61,8 @@ class _Scene:
     """The line that names the exception; what follows belongs to the scene only if it is chained."""
     error: str = ""
     chained: bool = False
+    mentioned: bool = False
+    """Whether Python can only mention the exception, since there is nobody to whom it could be raised."""
 
 
 class Life:
@@ -74,6 +76,8 @@ class Life:
         self.begun: set[str] = set()
         self.serving = self.worked = self.stopped = False
         self._scene: _Scene | None = None
+        self._last: _Scene | None = None
+        """The scene before those that Python only mentions: what a start breaks off with may be that one."""
 
     @property
     def ended(self) -> bool:
@@ -108,6 +112,8 @@ class Life:
     def _turn(self, turn: Turn, words: str, line: int) -> None:
         if turn in _INTRODUCED:
             self._open(_INTRODUCED[turn])
+        elif turn is Turn.IGNORED:
+            self._mention()
         elif turn is Turn.TRACEBACK:
             self._traceback()
         elif turn in _AFTER:
@@ -122,10 +128,18 @@ class Life:
             scene = self._open(Place.LOG)
         scene.traced, scene.chained, scene.raised = True, False, 0
 
+    def _mention(self) -> None:
+        """Begin a scene that the process can't end of; the one before stays open for what it may have ended of."""
+        if self._scene is not None and self._scene.mentioned:
+            self._take_in(self._scene)
+        else:
+            self._last = self._scene
+        self._scene = _Scene(mentioned=True)
+
     def _within(self, scene: _Scene, turn: Turn, words: str, line: int) -> None:
         if turn is Turn.CHAINED:
             scene.chained = True
-        elif turn is Turn.IN_MAIN and scene.place is Place.LOG:
+        elif turn is Turn.IN_MAIN and scene.place is Place.LOG and not scene.mentioned:
             scene.place = Place.MAIN
         elif turn is Turn.NODE:
             scene.place = Place.NODE
@@ -148,15 +162,18 @@ class Life:
 
     def finish(self) -> None:
         """Take in what stands at the end: a traceback with which a start breaks off is what it ended of."""
-        if self._scene is not None and self._scene.raised and self._scene.place is Place.LOG and not self.serving:
-            self._scene.place = Place.MAIN
+        last = self._last if self._scene is not None and self._scene.mentioned else self._scene
+        if last is not None and last.raised and last.place is Place.LOG and not self.serving:
+            last.place = Place.MAIN
         self.close()
 
     def close(self) -> None:
-        """Take in the scene that is open: nothing more belongs to it."""
-        scene, self._scene = self._scene, None
-        if scene is None:
-            return
+        """Take in what is open: nothing more belongs to it."""
+        scenes, self._last, self._scene = (self._last, self._scene), None, None
+        for scene in filter(None, scenes):
+            self._take_in(scene)
+
+    def _take_in(self, scene: _Scene) -> None:
         for line, sign in scene.seen:
             self._note(line, sign, scene.place)
         if scene.raised and not scene.seen and scene.place in (Place.MAIN, Place.JOB):
@@ -183,5 +200,5 @@ class Life:
 _INTRODUCED = {Turn.JOB: Place.JOB, Turn.THREAD: Place.THREAD, Turn.REQUEST: Place.REQUEST}
 _AFTER = (Turn.BEGIN, Turn.LAUNCH, Turn.SERVING, Turn.DONE, Turn.STOPPED)
 """What comes only when all that went before is over."""
-_INSIDE = (*_INTRODUCED, Turn.TRACEBACK, Turn.CHAINED, Turn.NODE)
+_INSIDE = (*_INTRODUCED, Turn.TRACEBACK, Turn.CHAINED, Turn.NODE, Turn.IGNORED)
 """What stands in a scene, even after the line that names its exception."""

@@ -133,7 +133,7 @@ def _take_ending(life: Life, signal: int | None) -> None:
 def _ranked(life: Life) -> list[Finding]:
     """Return what was found, the cause first: the strongest, the latest of those, or rather what that came of."""
     found = [*life.findings.values(), *filter(None, [life.strange])]
-    found.sort(key=lambda one: (one.strength, one.last), reverse=True)
+    found.sort(key=lambda one: (one.strength, one.cause != "unknown", one.last), reverse=True)
     if not found:
         return []
     root = _root(found[0], found)
@@ -163,6 +163,7 @@ def _explained(found: Sequence[Finding], share: float) -> Explanation:
         fix=one.mended(first.details),
         also_possible=tuple(other.cause for other in others if other.cause != "unknown"),
         details=first.details,
+        fatal=first.strength > _FATAL,
     )
 
 

@@ -36,6 +36,8 @@ class Turn(Enum):
     REQUEST = "request"
     NODE = "node"
     """A custom node could not be imported: the traceback before was about that."""
+    IGNORED = "ignored"
+    """The traceback that follows is of an exception in a place where Python can only mention it, as at its own end."""
     RAISED = "raised"
     """The last line of a traceback."""
 
@@ -44,6 +46,7 @@ _TURNS = (
     (Turn.TRACEBACK, "Traceback (most recent call last)", ""),
     (Turn.IN_MAIN, "main.py", r'^\s*File ".{0,400}main\.py", line \d+, in <module>'),
     (Turn.CHAINED, "above exception", "^(?:During handling of the|The) above exception"),
+    (Turn.IGNORED, "Exception ignored ", "^Exception ignored "),
     (Turn.JOB, "!!! Exception during processing", ""),
     (Turn.THREAD, "Exception in thread ", ""),
     (Turn.REQUEST, "Error handling request", ""),

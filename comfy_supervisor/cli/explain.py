@@ -71,16 +71,22 @@ def _paragraph(title: str, text: str) -> Iterator[str]:
 @contextlib.contextmanager
 def _opened(name: str) -> Iterator[BinaryIO]:
     """Give a log that can be read twice; raises UserError if it can't be read."""
-    if name == "-":
-        with tempfile.SpooledTemporaryFile(IN_MEMORY) as kept:
-            shutil.copyfileobj(sys.stdin.buffer, kept, CHUNK)
-            yield kept  # type: ignore[misc]  # it has what BinaryIO has, but says so only from Python 3.11 on
-        return
     try:
-        with Path(name).open("rb") as stream:
+        with contextlib.ExitStack() as stack:
+            stream = sys.stdin.buffer if name == "-" else stack.enter_context(Path(name).open("rb"))
+            if name == "-" or not stream.seekable():  # a pipe: <(zcat log.gz)
+                stream = stack.enter_context(_kept(stream))
             yield stream
     except OSError as error:
-        raise UserError(f"{name}: {os.strerror(error.errno or 0)}; name a log, or - for standard input") from error
+        raise UserError(f"{name}: {error.strerror or error}; name a log, or - for standard input") from error
+
+
+@contextlib.contextmanager
+def _kept(source: BinaryIO) -> Iterator[BinaryIO]:
+    """Give what a stream has to its end, so that it can be read twice; raises OSError."""
+    with tempfile.SpooledTemporaryFile(IN_MEMORY) as kept:
+        shutil.copyfileobj(source, kept, CHUNK)
+        yield kept  # type: ignore[misc]  # it has what BinaryIO has, but says so only from Python 3.11 on
 
 
 def _chunks(stream: BinaryIO) -> Iterator[bytes]:

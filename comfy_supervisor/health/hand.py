@@ -87,7 +87,7 @@ class Restarter:
         """Have the launcher wait at the next start."""
         now = time.time()
         until = None if verdict.hold_seconds is None else now + verdict.hold_seconds
-        hold = holds.Hold(verdict.hold, verdict.reason, now, until, by=LISTENER)
+        hold = holds.Hold(verdict.hold, verdict.reason, now, until, LISTENER, verdict.cause)
         try:
             holds.write(self._watched.run, hold)
         except OSError as error:

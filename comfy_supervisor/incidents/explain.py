@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Sequence
 
 from .. import catalogue
+from ..launch import lastword
 from .incident import Explained
 
 _MOST_EVIDENCE = 3
 _LONGEST = 300
-_STATUS = re.compile(r"exit status (\d{1,9})(?!\d)")
-_SIGNAL = re.compile(r"terminated by (SIG[A-Z0-9]+)")
 
 
 def of_cause(cause: str) -> Explained:
@@ -23,7 +21,7 @@ def of_cause(cause: str) -> Explained:
 
 def of_log(lines: Sequence[str], ending: str) -> tuple[Explained, tuple[tuple[str, str], ...]]:
     """Return what a log, and the way in which its process ended, say; and what the log names: a module, a port …"""
-    code, number = how(ending)
+    code, number = lastword.how(ending)
     found = catalogue.explain((line.encode() for line in lines), exit_code=code, signal=number)
     evidence = [lines[at - 1].strip()[:_LONGEST] for at in found.evidence[:_MOST_EVIDENCE] if 0 < at <= len(lines)]
     cause, also = found.cause, found.also_possible
@@ -31,10 +29,3 @@ def of_log(lines: Sequence[str], ending: str) -> tuple[Explained, tuple[tuple[st
         cause, also = "unknown", (found.cause, *also)
     told = Explained(cause, found.explanation, found.fix, found.confidence, tuple(evidence), also)
     return told, tuple(found.details.items())
-
-
-def how(ending: str) -> tuple[int | None, int | None]:
-    """Return the exit status and the signal that supervisord tells of; None: it doesn't."""
-    status, name = _STATUS.search(ending), _SIGNAL.search(ending)
-    number = getattr(signal, name[1], None) if name else None
-    return int(status[1]) if status else None, int(number) if number else None

@@ -42,6 +42,16 @@ def find(log: str, process: str, pid: int) -> str:
     return "".join((stops or ends)[:1] if start else ends[-1:])
 
 
+def how(ending: str) -> tuple[int | None, int | None]:
+    """Return the exit status and the signal that a text tells of in supervisord's words; None: it doesn't."""
+    import re  # noqa: PLC0415
+    import signal  # noqa: PLC0415
+
+    status, name = re.search(r"exit status (\d{1,9})(?!\d)", ending), re.search(r"terminated by (SIG[A-Z0-9]+)", ending)
+    number = getattr(signal, name[1], None) if name else None
+    return int(status[1]) if status else None, int(number) if number else None
+
+
 def said(url: str, program: str, timeout: float = 2.0) -> str:
     """Return the line in which a process told why it ended, as far as its log shows; empty if it can't be told.
 

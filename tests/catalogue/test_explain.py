@@ -98,6 +98,49 @@ def test_what_nobody_knows_is_named_all_the_same() -> None:
     assert "ZeroDivisionError: division by zero" in found.explanation
 
 
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        (b"Bus error (core dumped)", "segfault"),
+        (b"Aborted (core dumped)", "segfault"),
+        (b"Aborted", "segfault"),
+        (b"/start.sh: line 9:    17 Segmentation fault      (core dumped) python main.py --listen", "segfault"),
+        (b"Illegal instruction (core dumped)", "binary_incompatible"),
+        (b"[1]+  Killed                  python main.py", "host_oom_killed"),
+        (b"[Manager] Killed 2 stale workers", "healthy"),
+        (b"Killed 2 stale workers", "healthy"),
+        (b"[WARN] onnxruntime may end with a Segmentation fault on this GPU, falling back", "healthy"),
+        (b"Segmentation fault handler installed", "healthy"),
+        (b"Aborted the download of 3 models", "healthy"),
+        (b"pytorch version: 2.9.0+cpu", "healthy"),
+    ],
+)
+def test_a_shells_word_counts_and_a_mere_mention_does_not(line: bytes, cause: str) -> None:
+    assert explained(SERVES + line + b"\n").cause == cause
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        (b"Value not in list: sams_model: 'sam_vit_b.bin' not in ['a.pth']", "model_missing"),
+        (b"Value not in list: detector: 'face_yolov8m.pt' not in []", "model_missing"),
+        (b"Value not in list: sampler_name: 'euler_x' not in ['euler']", "healthy"),
+        (
+            b"!!! Exception during processing !!! Unable to find a valid cuDNN algorithm to run convolution",
+            "cudnn_or_cublas_error",
+        ),
+    ],
+)
+def test_jobs_of_which_the_log_says_why_they_failed(line: bytes, cause: str) -> None:
+    assert explained(SERVES + line + b"\n").cause == cause
+
+
+def test_what_is_not_known_never_hides_what_is() -> None:
+    strange = MAIN + b"ZeroDivisionError: division by zero\n"
+    lacks = MAIN + b"ModuleNotFoundError: No module named 'einops'\n"
+    assert explained(START + lacks + strange).cause == explained(START + strange + lacks).cause == "missing_module"
+
+
 def test_a_log_of_nothing_is_not_called_healthy() -> None:
     assert explained(b"").cause == explained(b"\x00\xff" * 100).cause == "unknown"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_it_says_what_why_and_how_to_mend_it(service: Service) -> None:
 
 def test_programs_get_all_of_it(service: Service) -> None:
     found = json.loads(service.ok("explain", "--json", str(TAKEN)))
-    keys = {"cause", "confidence", "evidence", "explanation", "fix", "also_possible", "details"}
+    keys = {"cause", "confidence", "evidence", "explanation", "fix", "also_possible", "details", "fatal"}
     assert set(found) == keys
     assert (found["cause"], found["evidence"], found["details"]) == ("port_in_use", [21], {"port": "8188"})
 
@@ -45,6 +46,14 @@ def test_how_it_ended_can_be_said(service: Service) -> None:
 @pytest.mark.parametrize("name", ["not-there", "."])
 def test_a_log_that_cannot_be_read_is_a_mistake(service: Service, name: str) -> None:
     assert "name a log, or - for standard input" in service.refused("explain", name)
+
+
+def test_a_log_may_come_through_a_pipe(service: Service, tmp_path: Path) -> None:
+    """As the shell's ``<(zcat comfyui.log.gz)`` does."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_bytes, args=(TAKEN.read_bytes(),), daemon=True).start()
+    assert service.ok("explain", str(pipe)).startswith("port_in_use, almost certainly\n  21  Port 8188")
 
 
 def test_without_a_log_it_is_the_instances_own(service: Service) -> None:

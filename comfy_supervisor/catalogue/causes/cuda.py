@@ -92,6 +92,7 @@ ENTRIES = (
             Signature("CUBLAS_STATUS_", r"(?P<error>CUBLAS_STATUS_[A-Z_]{1,40})", RAISED),
             Signature("CUSOLVER_STATUS_", r"(?P<error>CUSOLVER_STATUS_[A-Z_]{1,40})", RAISED),
             Signature("unable to find an engine to execute"),
+            Signature("a valid cuDNN algorithm", r"(?P<error>[Uu]nable to find a valid cuDNN algorithm)", RAISED),
             Signature("cuDNN version incompatibility", r"(?P<error>cuDNN version incompatibility)", RAISED),
         ),
         words={"error": "no engine for it"},

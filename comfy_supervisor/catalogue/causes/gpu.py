@@ -110,7 +110,7 @@ ENTRIES = (
         "comfy-supervisor doctor says whether torch was built with CUDA and sees the GPU; gpu.require = true holds "
         "such "
         "an instance back. Plain ComfyUI: without --cpu, and with a torch for CUDA.",
-        "PyTorch's torch/cuda/__init__.py (is_available warns and says no); the build's name in its version",
+        "PyTorch's torch/cuda/__init__.py (is_available warns and says no)",
         (
             Signature(
                 "UserWarning: CUDA initialization: ",
@@ -118,7 +118,6 @@ ENTRIES = (
                 (Place.LOG,),
                 weight=0.7,
             ),
-            Signature("pytorch version: ", r"pytorch version: (?P<sign>\S{1,40}\+cpu)", ANYWHERE, weight=0.6),
             Signature("ComfyUI computes on the CPU, though", places=ANYWHERE),
         ),
         words={"sign": "it says so"},

@@ -1,6 +1,6 @@
 """What the machine lacks: memory, disk, rights, descriptors, a network."""
 
-from ..entry import ANYWHERE, ENDED, RAISED, Entry, Place, Signature
+from ..entry import ANYWHERE, ENDED, RAISED, Entry, Place, Signature, by_shell
 
 ENTRIES = (
     Entry(
@@ -15,7 +15,7 @@ ENTRIES = (
         (
             Signature("Out of memory: Killed process", places=ANYWHERE, fatal=True),
             Signature("emory cgroup out of memory: ", places=ANYWHERE, fatal=True),
-            Signature("Killed", r"^(?:.{0,200}line \d+: +\d+ )?Killed(?: |$)", ANYWHERE, fatal=True, weight=0.8),
+            Signature("Killed", by_shell("Killed"), ANYWHERE, fatal=True, weight=0.8),
             Signature("DefaultCPUAllocator: ", r"tried to allocate(?P<wanted> \d{1,20} bytes)", RAISED),
             Signature("not enough memory: you tried to allocate"),
             Signature("MemoryError", r"^(?:[\w.]{1,80}\.)?_?(?:Array)?MemoryError\b", RAISED),
@@ -57,6 +57,7 @@ ENTRIES = (
         ),
         leads_to=("custom_node_import_failed",),
         words={"file": "a file or folder"},
+        may_pass=True,
     ),
     Entry(
         "too_many_open_files",
@@ -122,7 +123,16 @@ ENTRIES = (
                 ANYWHERE,
                 fatal=True,
             ),
-            Signature("Segmentation fault", r"(?P<sign>Segmentation fault)", (Place.LOG, Place.JOB), fatal=True),
+            Signature("Segmentation fault", by_shell("(?P<sign>Segmentation fault)"), ANYWHERE, fatal=True),
+            Signature("Bus error", by_shell("(?P<sign>Bus error)"), ANYWHERE, fatal=True),
+            Signature("Aborted", by_shell("(?P<sign>Aborted)"), ANYWHERE, fatal=True, weight=0.8),
+            Signature(
+                "Caught signal ",
+                r"Caught signal (?:11|7|6|8) \((?P<sign>[^():]{1,40})",
+                ANYWHERE,
+                fatal=True,
+                weight=0.9,
+            ),
             Signature("double free or corruption", r"(?P<sign>double free)", ANYWHERE, fatal=True),
             Signature("free(): ", r"(?P<sign>free\(\): [a-z ]{1,40})", ANYWHERE, fatal=True),
             Signature("malloc(): ", r"(?P<sign>malloc\(\): [a-z ]{1,40})", ANYWHERE, fatal=True),

@@ -2,7 +2,11 @@
 
 from ..entry import ANYWHERE, RAISED, Entry, Place, Signature
 
-_LOADERS = r"(?:ckpt|unet|clip|vae|lora|control_net|model|style_model|gligen|upscale_model|text_encoder)[\w]{0,20}"
+_LOADERS = (
+    r"(?:\w{1,20}_)?(?:ckpt|unet|clip|vae|lora|control_net|model|gligen|text_encoder)\w{0,20}: '"
+    r"|\w{1,60}: '(?=[^']{1,200}\.(?:safetensors|sft|ckpt|pth|pt|bin|gguf|onnx)')"
+)
+"""Inputs that name a model file, by their own name or by the file's."""
 
 ENTRIES = (
     Entry(
@@ -27,7 +31,7 @@ ENTRIES = (
         "another in the workflow. A new file is seen without a restart.",
         "ComfyUI's execution.py (validate_inputs) and folder_paths.py (get_full_path_or_raise)",
         (
-            Signature("not in list: ", rf"Value not in list: {_LOADERS}: '(?P<file>[^']{{1,200}})' not in", ANYWHERE),
+            Signature("not in list: ", rf"Value not in list: (?:{_LOADERS})(?P<file>[^']{{1,200}})' not in", ANYWHERE),
             Signature("Model in folder '", r"with filename '(?P<file>[^']{1,200})' not found", ANYWHERE),
             Signature(
                 "[Errno 2] No such file or directory: ",

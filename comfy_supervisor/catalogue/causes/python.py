@@ -1,6 +1,6 @@
 """What is wrong with the packages that ComfyUI's interpreter finds."""
 
-from ..entry import ANYWHERE, ENDED, RAISED, Entry, Place, Signature
+from ..entry import ANYWHERE, ENDED, RAISED, Entry, Place, Signature, by_shell
 
 _PIP = "PYTHON -m pip install"
 
@@ -33,6 +33,7 @@ ENTRIES = (
             Signature("invalid ELF header"),
             Signature("operator torchvision::nms does not exist"),
             Signature("Fatal Python error: Illegal instruction", places=ANYWHERE, fatal=True),
+            Signature("Illegal instruction", by_shell("Illegal instruction"), ANYWHERE, fatal=True),
         ),
         signals=(4,),
         leads_to=("custom_node_import_failed", "missing_module", "segfault"),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from ... import catalogue, rpc
+from ... import rpc
 from ...gpu import watch as gpu_watch
 from ...launch import holds, lastword, records, starts
 from ...model import GpuSight
@@ -18,15 +17,12 @@ from . import heartbeat, vitals
 from .api import Api, Running
 from .heartbeat import Heartbeat
 from .patience import patience
+from .start import FailedStarts
 
 _QUEUE_EVERY = 6
 """Looks between two at the whole queue, which has every graph in it: half a minute."""
-_REFUSED = "exited: exit status 2;"
-"""How a command ends that can't be understood: argparse's way, and Python's own."""
 _TRIES = 3
 """How often the device is asked for, which is work for ComfyUI's event loop."""
-_TAIL = 16384
-"""Bytes at the end of a log that tell how a life ended."""
 
 
 @dataclass
@@ -68,6 +64,7 @@ class Senses:
         """For the same thread alone."""
         self._body = vitals.Body(watched.port)
         self._known: _Known | None = None
+        self._starts = FailedStarts(watched.log)
 
     def acquaint(self, life: Life, answered: bool) -> None:
         """Take over what an earlier listener knew of the last life, whose end may have come since."""
@@ -155,13 +152,10 @@ class Senses:
         name = self._watched.program.rpartition(":")[2]
         text = lastword.ending(self._supervisor.url, name, last.life.pid)
         ending = Ending(text)
-        if last.answered or ending.clean or not text.startswith("exited: exit status"):
+        if last.answered or ending.clean or not text.startswith("exited: "):
+            self._starts.forget()
             return ending
-        line = lastword.telling(lastword.without_next(_tail(self._watched.log)))
-        cause, explanation = catalogue.configuration_fault(line)
-        if not cause and text.startswith(_REFUSED):
-            return Ending(text, "unknown", f"it can't run as it is configured ({text}); its last line: {line}")
-        return Ending(text, cause, explanation)
+        return self._starts.judge(text)
 
     def _ask(self, seen: Observation, known: _Known, now: float, *, suspect: bool) -> Observation:
         """Return the observation with what the API says."""
@@ -236,11 +230,3 @@ class Senses:
             return None
         remote = self.api.remote_nodes(running.classes, self._watched.rules.deadline) if suspect else ()
         return Job(running.prompt_id, patience(running.classes, remote, self._watched.patient_nodes))
-
-
-def _tail(file: str) -> str:
-    try:
-        with Path(file).open("rb") as log:
-            return records.tail(log, _TAIL).decode(errors="replace")
-    except OSError:
-        return ""
