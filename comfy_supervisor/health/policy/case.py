@@ -97,7 +97,17 @@ class Case:
     @property
     def works_on(self) -> bool:
         """Whether a job runs, and it is known which."""
-        return self.answers and self.state.queue > 0 and self.seen.queue_seen and bool(self.state.running)
+        return self.answers and self.state.queue > 0 and self.runs_on and bool(self.state.running)
+
+    @property
+    def runs_on(self) -> bool:
+        """Whether the job that ran when the queue was last looked at runs still.
+
+        A queue that fills up hides that, but changes nothing of it: what is watched closely is taken to run on until
+        a job ends, and not for ever. To end it, it has to be seen once more.
+        """
+        closely = self.watched_closely and not self.state.over
+        return self.seen.queue_seen or (closely and self.stalled < self.stall_after + self.rules.paused)
 
     @property
     def fails(self) -> bool:

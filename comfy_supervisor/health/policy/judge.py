@@ -29,14 +29,21 @@ def judge(before: State, seen: Observation, now: float, rules: Rules) -> tuple[S
     case = Case(state, seen, now, rules)
     row = applies(case)
     verdict = _withheld(case, row, _verdict(case, row))
-    wrong = guard.breach(case, verdict)
-    if wrong:
-        reason = f"not done, {wrong}: {verdict.reason}"
-        verdict = replace(verdict, word=of(row.early, case), deed=Deed.ALERT, hold="", reason=reason)
+    verdict = _kept(case, row, verdict)
     if verdict.deed in _ONCE and case.said(row.name):
         verdict = replace(verdict, deed=Deed.NOTHING, hold="", hold_seconds=None)
     _settle(case, row, verdict)
     return state, verdict
+
+
+def _kept(case: Case, row: Row, verdict: Verdict) -> Verdict:
+    """Return the verdict, or, where it would break a promise, one that only says so."""
+    wrong, missing = guard.breach(case, verdict), guard.overlooked(case, verdict)
+    if not wrong and not missing:
+        return verdict
+    word, cause = (of(row.early, case), verdict.cause) if wrong else (Word.SUSPECT, "stalled")
+    reason = f"not done, {wrong or missing}: {verdict.reason}"
+    return Verdict(word, Deed.ALERT, cause, reason, verdict.life)
 
 
 def applies(case: Case) -> Row:

@@ -34,6 +34,11 @@ _REST = ("ill", "healthy", "acted", "handled", "gone")
 """… and those that do so only while nobody looks."""
 
 
+def longest_gap(rules: Rules) -> float:
+    """Return how many seconds may lie between two looks that still tell something of each other."""
+    return max(LONGEST_GAP, 3 * rules.probe_every, 3 * rules.suspect_every, 6 * rules.deadline)
+
+
 def remember(before: State, seen: Observation, now: float, rules: Rules) -> State:
     """Return the state with everything that was seen worked in, its word still the old one."""
     state = _copy(before)
@@ -63,8 +68,7 @@ def _copy(state: State) -> State:
 def _pass_time(state: State, seen: Observation, now: float, rules: Rules) -> None:
     """Move the clocks over a time that counts for nothing, and forget deaths that are long past."""
     gap = now - state.seen
-    longest = max(LONGEST_GAP, 3 * rules.probe_every, 3 * rules.suspect_every, 6 * rules.deadline)
-    if state.seen and not 0.0 <= gap <= longest:
+    if state.seen and not 0.0 <= gap <= longest_gap(rules):
         _move(state, _EVIDENCE + _REST, gap)  # after a suspend, or while no listener ran
         note(state, samples=(), began=state.began + gap if state.answered is None else state.began)
     elif state.seen and seen.life is not None and not tells(seen):

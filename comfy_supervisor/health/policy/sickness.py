@@ -26,14 +26,14 @@ def _still(case: Case) -> str:
 
 
 def _end_job(case: Case) -> Deed:
-    if not case.watched_closely:
+    if not (case.watched_closely and case.seen.queue_seen):
         return Deed.NOTHING
     return Deed.INTERRUPT if case.can_interrupt else Deed.RESTART
 
 
 def _ended_job(case: Case) -> Word:
-    if not case.watched_closely:
-        return Word.SUSPECT  # the next look tells how patient its nodes are to be met
+    if not (case.watched_closely and case.seen.queue_seen):
+        return Word.SUSPECT  # the next look tells how patient its nodes are to be met, or what runs
     return Word.STALLED if case.can_interrupt else Word.RESTARTING
 
 
@@ -197,10 +197,10 @@ WORK = (
     Row(
         "would-not-give-up",
         when=lambda c: c.hopeless and c.state.interrupted is not None,
-        word=Word.RESTARTING,
+        word=lambda c: Word.RESTARTING if c.seen.queue_seen else Word.STALLED,
         cause="stalled",
         reason=lambda c: f"{_still(c)}, {c.figures}; it was asked to give up {c.interrupted:.0f} s ago",
-        deed=Deed.RESTART,
+        deed=lambda c: Deed.RESTART if c.seen.queue_seen else Deed.NOTHING,
         clock=lambda c: c.interrupted,
         after=lambda c: c.rules.interrupt_wait,
         early=Word.STALLED,
