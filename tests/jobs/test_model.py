@@ -44,9 +44,29 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def _world(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, *, extended: bool = True, plan: dict[int, str] | None = None
-) -> World:
+Create = Callable[..., World]
+
+
+@pytest.fixture
+def create(folder: Path) -> Iterator[Create]:
+    """Give what makes a world in place of the one before it, whose open files would add up."""
+    patches, worlds = pytest.MonkeyPatch(), list[World]()
+
+    def end() -> None:
+        patches.undo()
+        while worlds:
+            worlds.pop().close()
+
+    def create_one(*, extended: bool = True, plan: dict[int, str] | None = None) -> World:
+        end()
+        worlds.append(_world(folder, patches, extended=extended, plan=plan))
+        return worlds[-1]
+
+    yield create_one
+    end()
+
+
+def _world(folder: Path, monkeypatch: pytest.MonkeyPatch, *, extended: bool, plan: dict[int, str] | None) -> World:
     for file in folder.glob("journal.sqlite*"):
         file.unlink()
     (folder / "pause.json").unlink(missing_ok=True)
@@ -167,9 +187,9 @@ def _chosen(points: list[str]) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("extended", [True, False])
-def test_a_fault_at_every_point(folder: Path, monkeypatch: pytest.MonkeyPatch, extended: bool) -> None:
+def test_a_fault_at_every_point(create: Create, extended: bool) -> None:
     """Each fault that each point of a rich story can have."""
-    world = _world(folder, monkeypatch, extended=extended)
+    world = create(extended=extended)
     _story(world)
     points = list(world.points)
     world.settle_down()
@@ -177,16 +197,16 @@ def test_a_fault_at_every_point(folder: Path, monkeypatch: pytest.MonkeyPatch, e
     for number, point in _chosen(points):
         for side in SIDES[point.partition(".")[0]]:
             try:
-                _run(_world(folder, monkeypatch, extended=extended, plan={number: side}))
+                _run(create(extended=extended, plan={number: side}))
             except AssertionError as error:
                 raise AssertionError(f"JOBS_SEED={SEED}, {side} at {number}, {point}: {error}") from error
 
 
-def test_the_story_passes_the_fault_points(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_story_passes_the_fault_points(create: Create) -> None:
     """But for those that only a person's commands pass, an extension that was late, or a request that is lost."""
     passed: set[str] = set()
     for extended in (True, False):
-        world = _world(folder, monkeypatch, extended=extended)
+        world = create(extended=extended)
         _run(world)
         passed |= {point.partition(",")[0] for point in world.points}
     rooms = {"extension": EXTENSION, "listener": LISTENER, "server": SERVER}
@@ -240,12 +260,12 @@ def _plan(chance: random.Random) -> dict[int, str]:
 
 
 @pytest.mark.parametrize("extended", [True, False])
-def test_random_histories(folder: Path, monkeypatch: pytest.MonkeyPatch, extended: bool) -> None:
+def test_random_histories(create: Create, extended: bool) -> None:
     for number in range(HISTORIES):
         seed = f"{SEED}-{number}"
         chance = random.Random(seed)
         try:
-            world = _world(folder, monkeypatch, extended=extended, plan=_plan(chance))
+            world = create(extended=extended, plan=_plan(chance))
             for _ in range(EVENTS):
                 _event(world, chance)
             world.settle_down()

@@ -230,6 +230,11 @@ class World:
         self._obstruct(connection)
         return connection, inode
 
+    def close(self) -> None:
+        """Close whatever those who were killed left open."""
+        for connection in self.connections:
+            connection.close()
+
     def fill(self, *, full: bool) -> None:
         """Have the disk be full, or no longer."""
         self.full = full
