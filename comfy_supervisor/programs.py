@@ -181,7 +181,7 @@ def _environment(instance: Instance, invocation: Invocation, site: Site) -> Mapp
 
 
 def _of_alerts(settings: Settings) -> Iterator[str]:
-    """Yield the variables that ``env:NAME`` means: for the listener, and hidden from ComfyUI, which inherits the rest."""
+    """Yield the variables that ``env:NAME`` means: the listener needs them, and ComfyUI is not to inherit them."""
     notify = settings.notify
     for value in (*notify.urls, notify.webhook, *notify.headers.values()):
         if value.startswith("env:"):

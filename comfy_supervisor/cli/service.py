@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..model import File
 from ..service import GPU_UNIT, MARK, UNIT, gpu_unit, unit
 from ..settings import Loaded
-from . import service_site, up
+from . import service_folders, service_site, up
 from .common import refuse_elsewhere, tell_notes, with_settings
 from .render import command as render
 from .service_site import DEFAULT_ACCOUNT
@@ -66,7 +66,7 @@ def install(
     name = account or loaded.settings.comfyui.user or DEFAULT_ACCOUNT
     runner = None if user else service_site.runner(name, create=create_user)
     installation = plan.installed(loaded)
-    site = service_site.choose(loaded, installation, runner.account if runner else None)
+    site = service_site.choose(loaded, installation, runner)
     files = [File(systemd.folder / UNIT, unit(site), mode=0o644)]
     if not user:
         files.append(File(systemd.folder / GPU_UNIT, gpu_unit(__version__), mode=0o644))
@@ -78,8 +78,10 @@ def install(
         _foretell(files, start=not no_start)
     else:
         if runner:
-            service_site.refuse_hidden(loaded, installation)
-            service_site.refuse_out_of_reach(loaded, installation, service_site.created(runner))
+            service_site.refuse_hidden(loaded, installation, site)
+            owner = service_site.created(runner)
+            service_site.refuse_out_of_reach(loaded, installation, owner)
+            service_folders.make(loaded, site, owner)
         _carry_out(systemd, files, start=not no_start)
     return 0
 

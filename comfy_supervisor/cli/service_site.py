@@ -12,16 +12,16 @@ from pathlib import Path
 import click
 
 from .. import __version__, machine, paths, plan
-from ..comfyui import find
 from ..errors import UserError
 from ..model import Account, Installation, Machine
 from ..service import Site
 from ..settings import Loaded
+from . import service_folders
 
 DEFAULT_ACCOUNT = "comfyui"
 GPU_GROUPS = ("video", "render")
 """Whose members may use GPUs, where not everybody may; only those that there are are named."""
-TMP = Path("/tmp")  # noqa: S108  # not used, but refused
+TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108  # not used, but refused
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,17 @@ def created(wanted: Runner) -> Account:
     return machine.account(name)
 
 
-def choose(loaded: Loaded, installation: Installation, account: Account | None) -> Site:
-    """Return where the service will run, as that account sees the machine; None: a user's own, as that user does."""
+def choose(loaded: Loaded, installation: Installation, runner: Runner | None) -> Site:
+    """Return where the service will run, as that account sees the machine; None: a user's own, as that user does.
+
+    Raises UserError if it would have to write to what is the system's.
+    """
+    account = runner.account if runner else None
     here = _seen_by(account) if account else machine.look()
     places = paths.choose(loaded, here)
     settings = loaded.settings
-    written = [*_written(loaded, installation.directory), places.logs, here.home]
+    home = service_folders.own_home(runner.account, exists=runner.exists) if runner else [here.home]
+    written = [*service_folders.written(loaded, installation.directory), places.logs, *home]
     read = _read(loaded, installation)
     needed = [*written, *read, *(path.resolve() for path in read)]  # of a link, both ends
     return Site(
@@ -75,7 +80,7 @@ def choose(loaded: Loaded, installation: Installation, account: Account | None) 
         run=places.run,
         account=account.name if account else "",
         groups=tuple(_groups()) if account else (),
-        writable=tuple(path for path in written if not path.is_relative_to(places.state)),
+        writable=tuple(path for path in service_folders.outermost(written) if not path.is_relative_to(places.state)),
         read_only_homes=any(path.parts[:2] in (("/", "home"), ("/", "root")) for path in needed),
         stop_seconds=settings.restart.stop_seconds,
         memory_high=int(settings.service.memory_high),
@@ -83,11 +88,17 @@ def choose(loaded: Loaded, installation: Installation, account: Account | None) 
     )
 
 
-def refuse_hidden(loaded: Loaded, installation: Installation) -> None:
-    """Refuse what lies where the service has a folder of its own: it would not see it."""
-    hidden = [path for path in _read(loaded, installation) if TMP in (*path.parents, *path.resolve().parents)]
+def refuse_hidden(loaded: Loaded, installation: Installation, site: Site) -> None:
+    """Refuse what lies where the service has a folder of its own: it would not see it, and leave nothing there."""
+    needed = [*_read(loaded, installation), site.state, site.run, *site.writable]
+    hidden = [(path, tmp) for path in needed for tmp in TMP if tmp in _ways(path)]
     if hidden:
-        raise UserError(*(f"{path}: the service has a {TMP} of its own, without it; move it" for path in hidden))
+        raise UserError(*(f"{path}: the service has a {tmp} of its own, without it; move it" for path, tmp in hidden))
+
+
+def _ways(path: Path) -> set[Path]:
+    """Return the folders on the way to a path, and to what it leads to, with itself."""
+    return {each for end in (path, path.resolve()) for each in (end, *end.parents)}
 
 
 def refuse_out_of_reach(loaded: Loaded, installation: Installation, account: Account) -> None:
@@ -102,16 +113,6 @@ def refuse_out_of_reach(loaded: Loaded, installation: Installation, account: Acc
 def _read(loaded: Loaded, installation: Installation) -> list[Path]:
     """Return what the service must be able to read."""
     return [*plan.read_by_comfyui(installation), *([loaded.file] if loaded.file else [])]
-
-
-def _written(loaded: Loaded, comfyui: Path) -> Iterator[Path]:
-    """Yield the folders outside of ours that ComfyUI writes to."""
-    settings = loaded.settings
-    if not find.is_standin(comfyui):
-        yield comfyui
-    if settings.paths.output:
-        yield loaded.path(settings.paths.output)
-    yield from (loaded.path(each) for each in settings.service.writable)
 
 
 def _seen_by(account: Account) -> Machine:

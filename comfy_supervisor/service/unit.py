@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from ..model import SHARED_RUN, SHARED_STATE
 
 if TYPE_CHECKING:
     import jinja2
@@ -64,9 +63,22 @@ class Site:
         return (*self.command, "-m", "supervisor.supervisord", "--nodaemon", "--configuration", str(self.conf))
 
     @property
+    def state_directory(self) -> str:
+        """The state folder as systemd's StateDirectory= names it, which makes it; empty where it can't."""
+        return _below(Path("/var/lib"), self.state)
+
+    @property
+    def runtime_directory(self) -> str:
+        """The run folder as RuntimeDirectory= names it: nobody else makes it anew after a boot; empty elsewhere."""
+        return _below(Path("/run"), self.run)
+
+    @property
     def places(self) -> tuple[str, ...]:
         """All folders that it writes to, but for those that systemd makes for it."""
-        apart = [path for path in (self.state, self.run) if path not in (SHARED_STATE, SHARED_RUN)]
+        made = {self.state: self.state_directory, self.run: self.runtime_directory}
+        apart = [
+            path for path in made if not made[path] and (path == self.state or not path.is_relative_to(self.state))
+        ]
         return tuple(dict.fromkeys(f"-{path}" for path in (*apart, *self.writable)))
 
 
@@ -76,8 +88,6 @@ def unit(site: Site) -> str:
         site=site,
         mark=MARK,
         gpu_unit=GPU_UNIT,
-        own_state=site.state == SHARED_STATE,
-        own_run=site.run == SHARED_RUN,
         stop_timeout=site.stop_seconds + SPARE_SECONDS,
     )
 
@@ -85,6 +95,12 @@ def unit(site: Site) -> str:
 def gpu_unit(version: str) -> str:
     """Return the text of the unit that makes the GPUs' device nodes."""
     return _template("comfyui-headless-gpu.service.j2").render(version=version, mark=MARK)
+
+
+def _below(outer: Path, folder: Path) -> str:
+    """Return a folder as it is named within another; empty if it is elsewhere, or has what must not be in a list."""
+    inner = str(folder.relative_to(outer)) if outer in folder.parents else ""
+    return inner if re.fullmatch(r"[\w./@+-]*", inner, re.ASCII) else ""
 
 
 def quoted(text: str) -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pwd
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
 
-from comfy_supervisor.cli import service_site
+from comfy_supervisor.cli import service_folders, service_site
 from comfy_supervisor.cli.service import KEPT, _aside
 from comfy_supervisor.model import Account, Installation
-from comfy_supervisor.settings import Loaded, Settings
+from comfy_supervisor.settings import Loaded, Settings, load
 from tests.cli.service import Service
+from tests.comfyui_server import STANDIN_FOLDER
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may look at another account's reach")
 
@@ -92,7 +95,79 @@ def test_home_folders_are_seen_where_something_is_read_there(
     monkeypatch.setattr(Path, "resolve", lambda _: Path("/usr/bin/python3"))
     comfyui = Installation(Path("/srv/ComfyUI"), Path(python), "0.33.0")
     account = Account("daemon", 1, 1, Path("/usr/sbin"))
-    assert service_site.choose(Loaded(Settings(), None), comfyui, account).read_only_homes is seen
+    runner = service_site.Runner(account, exists=True)
+    assert service_site.choose(Loaded(Settings(), None), comfyui, runner).read_only_homes is seen
+
+
+class TestFolders:
+    """Confined, the service may write nowhere else."""
+
+    @pytest.fixture
+    def comfyui(self, tmp_path: Path) -> Path:
+        """Give a ComfyUI's folder."""
+        folder = tmp_path / "ComfyUI"
+        (folder / "models").mkdir(parents=True)
+        return folder
+
+    @pytest.mark.parametrize(
+        ("arguments", "folder"),
+        [
+            (["--output-directory", "/data/out"], "/data/out"),
+            (["--output-directory=/data/out", "--fast"], "/data/out"),
+            (["--temp-dir", "/data/tmp/../temp"], "/data/temp"),
+            (["--user-directory", "../user"], "{}/user"),
+            (["--base-directory", "/data/base"], "/data/base"),
+            (["--database-url", "sqlite:////data/db/comfyui.db"], "/data/db"),
+            (["--database-url", "sqlite:///db/comfyui.db"], "{}/ComfyUI/db"),
+            (["--database-url", "sqlite:///:memory:"], "{}/ComfyUI"),
+        ],
+    )
+    def test_what_comfyuis_own_options_name_is_written_to(
+        self, arguments: list[str], folder: str, comfyui: Path
+    ) -> None:
+        settings = Settings.model_validate({"comfyui": {"extra_args": arguments}})
+        found = service_folders.written(Loaded(settings, None), comfyui)
+        assert Path(folder.format(comfyui.parent)) in found
+
+    @pytest.mark.parametrize("name", ["output", "custom_nodes", "input", "temp", "user", "models/checkpoints"])
+    def test_so_is_where_links_in_its_folder_lead(self, name: str, comfyui: Path, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir()
+        (comfyui / name).symlink_to(tmp_path / "data")
+        found = service_folders.written(Loaded(Settings(), None), comfyui)
+        assert list(service_folders.outermost(found)) == [comfyui, tmp_path / "data"]
+
+    def test_links_are_looked_for_in_the_base_directory(self, comfyui: Path, tmp_path: Path) -> None:
+        (tmp_path / "base").mkdir()
+        (tmp_path / "base" / "output").symlink_to(tmp_path / "data")
+        settings = Settings.model_validate({"comfyui": {"extra_args": ["--base-directory", str(tmp_path / "base")]}})
+        assert tmp_path / "data" in service_folders.written(Loaded(settings, None), comfyui)
+
+    @pytest.mark.parametrize("folder", ["/", "/etc", "/usr/lib/comfyui", "/var", "/usr/local"])
+    def test_what_is_the_systems_is_refused(self, folder: str, settled: Service) -> None:
+        settled.settings(service={"writable": [folder]})
+        said = settled.refused("service", "install", "--print", "--account", "daemon")
+        assert f"{folder}: belongs to the system" in said
+
+    def test_a_home_that_is_not_the_accounts_own_is_not_written_to(self, settled: Service) -> None:
+        done = settled.run("service", "install", "--print", "--account", "daemon")
+        assert "daemon has no home for the caches" in done.stderr
+        assert pwd.getpwnam("daemon").pw_dir not in done.stdout
+
+    @as_root
+    def test_what_only_the_settings_name_is_made_for_the_account(self, settled: Service) -> None:
+        settled.folder.chmod(0o711)
+        folders = {name: str(settled.folder / "disk" / name) for name in ("state", "run", "logs", "output")}
+        settled.settings(paths=folders, service={"writable": [str(settled.folder / "nowhere")]})
+        daemon = service_site.runner("daemon", create=False)
+        loaded = load(settled.file, {})
+        site = service_site.choose(loaded, Installation(STANDIN_FOLDER, settled.python, ""), daemon)
+        with redirect_stderr(io.StringIO()) as said:
+            service_folders.make(loaded, site, daemon.account)
+        assert {Path(folder).stat().st_uid for folder in folders.values()} == {daemon.account.uid}
+        modes = {name: oct(Path(folder).stat().st_mode & 0o777) for name, folder in folders.items()}
+        assert modes == {"state": "0o700", "run": "0o700", "logs": "0o755", "output": "0o755"}
+        assert f"sudo install -d -o daemon {settled.folder}/nowhere" in said.getvalue()
+        assert said.getvalue().count("\n") == 1
 
 
 def test_there_may_be_nothing_to_uninstall(settled: Service) -> None:
