@@ -58,12 +58,17 @@ class Boot:
 
 def look(pid: int | None) -> Boot:
     """Look at supervisord's process, None if none runs, and ask systemd."""
-    runner = None if pid is None else unit(_read(Path(f"/proc/{pid}/cgroup")))
+    runner = None if pid is None else runner_of(pid)
     words = {each: _word(each) for each in ((runner,) if runner else (Unit(UNIT), Unit(UNIT, user=True)))}
     asked = next((each for each, word in words.items() if word), next(iter(words)))
     first = _read(Path("/proc/1/cmdline")).replace("\0", " ").strip()
     here = machine.look()
     return Boot(pid, runner, asked, words[asked], first, here.me.name, here.lingering)
+
+
+def runner_of(pid: int) -> Unit | None:
+    """Return the unit that a process runs in; None as `unit` has it."""
+    return unit(_read(Path(f"/proc/{pid}/cgroup")))
 
 
 def unit(cgroup: str) -> Unit | None:

@@ -69,15 +69,15 @@ def with_settings(function: F, *, as_owner: bool = True) -> F:
     def wrapped(config: str | None, /, *args: Any, **kwargs: Any) -> Any:
         loaded = load_settings(config)
         if as_owner:
-            _become_owner(loaded)
+            become_owner(loaded)
         with _source_named(loaded):
             return function(_with_kept_standin(loaded), *args, **kwargs)
 
     return wrapped  # type: ignore[return-value]
 
 
-def with_usable_settings(function: F) -> F:
-    """Give a command the option ``-c`` and the settings as far as they are right.
+def with_usable_settings(function: F, *, as_owner: bool = True) -> F:
+    """Give a command the option ``-c`` and the settings as far as they are right; ``as_owner`` as above.
 
     For commands on what runs already, which a slip in the file must not put out of reach; only wrong [paths] do.
     """
@@ -91,13 +91,14 @@ def with_usable_settings(function: F) -> F:
             raise UserError(*fatal)
         for problem in problems:
             warn(problem)
-        _become_owner(loaded)
+        if as_owner:
+            become_owner(loaded)
         return function(loaded, *args, **kwargs)
 
     return wrapped  # type: ignore[return-value]
 
 
-def _become_owner(loaded: Loaded) -> None:
+def become_owner(loaded: Loaded) -> None:
     """Go on, as root, as whoever the state folder belongs to: what root wrote there its owner could not even read."""
     if os.geteuid():
         return

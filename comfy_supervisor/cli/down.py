@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import functools
+import os
+
 import click
 
 from .. import presence, rpc
+from ..check import boot
 from ..errors import UserError
 from ..launch import orphans
 from ..rendered import Service
+from ..service import UNIT
 from ..settings import Loaded
 from . import daemon, supervised
-from .common import with_usable_settings
+from .common import become_owner, with_usable_settings
+from .systemctl import Systemd
 
 
 @click.command("down")
-@with_usable_settings
+@functools.partial(with_usable_settings, as_owner=False)
 def command(loaded: Loaded) -> None:
-    """Waits until all is down: as long as restart.stop_seconds for each ComfyUI."""
+    """Waits until all is down: as long as restart.stop_seconds for each ComfyUI.
+
+    The service of comfy-supervisor service install is stopped through systemd, which would start it again else.
+    """
     rendered = supervised.read(loaded)
+    if _stopped_by_systemd(presence.running(rendered.socket)):
+        click.echo("down: the service is stopped until the next boot, or comfy-supervisor service start")
+        return
+    become_owner(loaded)
     pid = presence.running(rendered.socket)
     if pid is None:
         if not _end_leftovers(rendered):
@@ -29,6 +42,17 @@ def command(loaded: Loaded) -> None:
         raise UserError(f"supervisord (pid {pid}) is still there after {patience:.0f} s; look at {rendered.log}")
     _end_leftovers(rendered)
     click.echo("down")
+
+
+def _stopped_by_systemd(pid: int | None) -> bool:
+    """Have systemd stop our service, if that runs this supervisord; raises UserError where it is root's to stop."""
+    runner = boot.runner_of(pid) if pid else None
+    if not runner or runner.name != UNIT:
+        return False
+    if not runner.user and os.geteuid():
+        raise UserError(f"systemd would start it again at once: sudo systemctl stop {UNIT}")
+    Systemd(runner.user).tell("stop", UNIT)
+    return True
 
 
 def _end_leftovers(rendered: Service) -> bool:

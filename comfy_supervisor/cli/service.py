@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,15 +13,16 @@ import click
 from .. import __version__, disk, plan
 from ..errors import UserError
 from ..model import File
-from ..service import GPU_UNIT, MARK, UNIT, gpu_unit, unit
+from ..service import GPU_UNIT, MARK, UNIT, Site, gpu_unit, unit
 from ..settings import Loaded
-from . import service_folders, service_site, up
+from . import service_folders, service_site, up, writing
 from .common import refuse_elsewhere, tell_notes, with_settings
 from .render import command as render
 from .service_site import DEFAULT_ACCOUNT
 from .systemctl import Systemd
 from .writing import carried_out
 
+CTL_MARK = "; Written by comfy-supervisor"
 KEPT = ".before-comfy-supervisor"
 """What is added to the name of an owner's unit that ours takes the place of."""
 
@@ -59,7 +61,7 @@ def install(
     """Done again, it takes what has changed over. A unit of that name that is not ours is kept aside."""
     refuse_elsewhere(loaded)
     if into:
-        return _into(ctx, into, look_only=dry_run or print_it)
+        return _into(ctx, loaded, into, look_only=dry_run or print_it)
     systemd = Systemd(user)
     if not print_it and not dry_run:
         systemd.refuse_without_rights()
@@ -70,6 +72,7 @@ def install(
     files = [File(systemd.folder / UNIT, unit(site), mode=0o644)]
     if not user:
         files.append(File(systemd.folder / GPU_UNIT, gpu_unit(__version__), mode=0o644))
+        files += _for_supervisorctl(site)
     if print_it:
         click.echo(files[0].content, nl=False)
     elif dry_run:
@@ -86,19 +89,34 @@ def install(
     return 0
 
 
-def _into(ctx: click.Context, folder: str, *, look_only: bool) -> int:
+def _into(ctx: click.Context, loaded: Loaded, folder: str, *, look_only: bool) -> int:
     """Write the programs for another supervisord."""
-    code: int = ctx.invoke(render, output=folder, fragment=True, check=look_only, diff=False, stdout=False)
+    config = str(loaded.file) if loaded.file else None
+    options = {"output": folder, "fragment": True, "check": look_only, "diff": False, "stdout": False}
+    code: int = ctx.invoke(render, config=config, **options)
     if not look_only:
         click.echo("Next: supervisorctl update")
     return code
 
 
+def _for_supervisorctl(site: Site) -> list[File]:
+    """Return what lets a bare ``supervisorctl`` of our virtual environment find the service: none where it can't.
+
+    Not a link to the rendered file, as `up` makes it: that is the account's, and what root's supervisorctl reads can
+    have it execute things (``supervisor.ctl_factory``).
+    """
+    own = writing.for_supervisorctl()
+    if sys.prefix == sys.base_prefix or (own.exists() and not own.is_symlink() and not _is_ours(own)):
+        return []
+    return [
+        File(own, f"{CTL_MARK} {__version__}\n[supervisorctl]\nserverurl=unix://{site.run}/supervisor.sock\n", 0o644)
+    ]
+
+
 def _foretell(files: Sequence[File], *, start: bool) -> None:
     """Say what would be done."""
-    aside = _aside(files[0].path)
-    if aside:
-        click.echo(f"would stop {UNIT}, and keep {files[0].path} as {aside.name}")
+    for theirs, aside in _asides(files[0].path):
+        click.echo(f"would stop {UNIT}, and keep {theirs} as {aside.name}")
     for file in filter(disk.differs, files):
         click.echo(f"would write {file.path}")
     click.echo(f"would enable{' and start' if start else ''} {UNIT}")
@@ -107,16 +125,20 @@ def _foretell(files: Sequence[File], *, start: bool) -> None:
 def _carry_out(systemd: Systemd, files: Sequence[File], *, start: bool) -> None:
     """Put the units in their places, and have systemd take them over."""
     own = files[0].path
-    aside = _aside(own)
-    if aside:
+    asides = _asides(own)
+    if asides:
         systemd.tell("stop", UNIT)
-        own.rename(aside)
-        click.echo(f"kept {own} as {aside}")
-    disk.make_folder(own.parent)
+    for theirs, aside in asides:
+        theirs.rename(aside)
+        click.echo(f"kept {theirs} as {aside}")
+    for file in files:
+        disk.make_folder(file.path.parent)
     changed = disk.write(files)
     for path in changed:
         click.echo(f"wrote {path}")
     systemd.tell("daemon-reload")
+    for drop_in in systemd.drop_ins(UNIT):
+        click.echo(f"{drop_in} stays in force")
     systemd.tell("enable", UNIT)
     systemd.linger()
     if start:
@@ -127,15 +149,24 @@ def _carry_out(systemd: Systemd, files: Sequence[File], *, start: bool) -> None:
 
 
 def _is_ours(file: Path) -> bool:
-    return (disk.current(file) or "").startswith(MARK)
+    return (disk.current(file) or "").startswith((MARK, CTL_MARK))
 
 
-def _aside(own: Path) -> Path | None:
-    """Return where a unit is to be kept that is not ours, beside those kept before; None if there is none."""
+def _asides(own: Path) -> list[tuple[Path, Path]]:
+    """Return a unit that is not ours, with its drop-ins, each with where it is to be kept; none if there is none.
+
+    Drop-ins of an older unit would stay in force: its User=, its ExecStart=.
+    """
     if _is_ours(own) or not own.exists():
-        return None
-    names = itertools.chain([f"{own.name}{KEPT}"], (f"{own.name}{KEPT}.{number}" for number in itertools.count(2)))
-    return next(path for path in map(own.with_name, names) if not path.exists())
+        return []
+    theirs = (own, own.with_name(f"{own.name}.d"))
+    return [(path, _free(path)) for path in theirs if path.exists()]
+
+
+def _free(path: Path) -> Path:
+    """Return a name to keep something by, beside those kept before."""
+    names = itertools.chain([f"{path.name}{KEPT}"], (f"{path.name}{KEPT}.{number}" for number in itertools.count(2)))
+    return next(each for each in map(path.with_name, names) if not each.exists())
 
 
 @command.command("uninstall")
@@ -146,18 +177,20 @@ def uninstall(user: bool, dry_run: bool) -> None:
     systemd = Systemd(user)
     own = systemd.folder / UNIT
     ours = [path for path in (own, systemd.folder / GPU_UNIT) if _is_ours(path)]
-    if not ours:
+    if not user and _is_ours(writing.for_supervisorctl()):
+        ours.append(writing.for_supervisorctl())
+    if own not in ours:
         raise UserError(f"{own}: {'not ours' if own.exists() else 'not there'}; nothing to uninstall")
     if not dry_run:
         systemd.refuse_without_rights()
-        systemd.tell("disable", "--now", *(path.name for path in ours))
+        systemd.tell("disable", "--now", *(path.name for path in ours if path.parent == own.parent))
     for path in ours:
         if not dry_run:
             path.unlink()
         click.echo(f"{'would remove' if dry_run else 'removed'} {path}")
     if not dry_run:
         systemd.tell("daemon-reload")
-    for kept in sorted(own.parent.glob(f"{UNIT}{KEPT}*")):
+    for kept in sorted((*own.parent.glob(f"{UNIT}{KEPT}*"), *own.parent.glob(f"{UNIT}.d{KEPT}*"))):
         click.echo(f"The unit that was there before is in {kept}")
 
 

@@ -32,12 +32,18 @@ class Systemd:
         home = machine.look().home
         return Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "systemd" / "user"
 
-    def tell(self, *words: str) -> None:
-        """Have systemctl do something; raises UserError with its words if it refuses."""
+    def drop_ins(self, unit: str) -> list[str]:
+        """Return the files that change this unit, and not others as well; raises UserError."""
+        paths = self.tell("show", "--property", "DropInPaths", "--value", unit).split()
+        return [path for path in paths if f"/{unit}.d/" in path]
+
+    def tell(self, *words: str) -> str:
+        """Have systemctl do something, and return what it prints; raises UserError with its words if it refuses."""
         done = subprocess.run(self._argv("systemctl", *words), capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()
             raise UserError(f"systemctl {' '.join(words)}: {said[0] if said else f'exit code {done.returncode}'}")
+        return done.stdout
 
     def become(self, program: str, *words: str) -> NoReturn:
         """Become systemctl or journalctl: its words and its exit code are the answer. Raises UserError."""

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from types import FrameType
 
 import click
@@ -26,7 +27,9 @@ from .story import Story
 from .writing import carried_out, socket_of, write_all
 
 GIVEN_UP = (holds.GAVE_UP, holds.CONFIGURATION, holds.GPU_FAULT)
-"""What no waiting mends."""
+"""What no waiting mends, but for …"""
+PASSING = 60.0
+"""… what the launcher found, which looks on: for so many seconds, a port that was taken may be free again."""
 
 
 class Ended(BaseException):
@@ -41,7 +44,8 @@ class Ended(BaseException):
 def command(loaded: Loaded, detach: bool, or_standin: bool, exit_on_give_up: bool) -> int:
     """Shows when the API answers, however long it takes. In the foreground, Ctrl-C stops ComfyUI and supervisord.
 
-    --exit-on-give-up is for containers: whoever runs one can start it elsewhere, or tell somebody.
+    --exit-on-give-up is for containers: whoever runs one can start it elsewhere, or tell somebody. What may pass by
+    itself, such as a port that is taken, has a minute to do so.
     With --detach, exit code 1 if ComfyUI does not get ready; supervisord goes on trying all the same.
     """
     if detach and exit_on_give_up:
@@ -103,11 +107,11 @@ def prepare(made: Plan) -> Service:
 
 def _stay(service: Service, process: subprocess.Popen[bytes], exit_on_give_up: bool) -> int:
     """Tell what happens, until something ends supervisord; return the exit code."""
-    story, seen = Story(), _stamp(service)
+    story, hope, seen = Story(), Hope(), _stamp(service)
     try:
         while process.poll() is None:
             statuses = waiting.look(service, story)
-            if exit_on_give_up and all(map(_is_given_up, statuses)):
+            if exit_on_give_up and hope.is_gone(statuses, time.monotonic()):
                 waiting.say("all that is to run is given up (--exit-on-give-up): stopping supervisord")
                 return NO
             time.sleep(waiting.POLL)
@@ -125,9 +129,23 @@ def _stay(service: Service, process: subprocess.Popen[bytes], exit_on_give_up: b
     return NO
 
 
-def _is_given_up(status: Status) -> bool:
-    """Tell whether an instance waits for somebody to mend something."""
-    return status.hold is not None and status.hold.reason in GIVEN_UP
+class Hope:
+    """Whether there is any that an instance goes on without somebody's help."""
+
+    def __init__(self) -> None:
+        """Begin with some."""
+        self._since: float | None = None
+
+    def is_gone(self, statuses: Sequence[Status], now: float) -> bool:
+        """Tell whether there is none left, by what is seen at a time (seconds that only grow)."""
+        given_up = [status.hold for status in statuses if status.hold and status.hold.reason in GIVEN_UP]
+        if len(given_up) < len(statuses):
+            self._since = None
+            return False
+        if self._since is None:
+            self._since = now
+        may_pass = any(hold.by == holds.LAUNCHER for hold in given_up)
+        return not may_pass or now - self._since >= PASSING
 
 
 def _stamp(service: Service) -> int:

@@ -109,4 +109,9 @@ def _refuse_others_folder(key: str, folder: Path) -> None:
 
 def link_for_supervisorctl(conf: Path) -> bool:
     """Let a bare ``supervisorctl`` of our virtual environment find the file, where it looks by itself."""
-    return sys.prefix != sys.base_prefix and disk.link(Path(sys.prefix) / "etc" / "supervisord.conf", conf)
+    return sys.prefix != sys.base_prefix and disk.link(for_supervisorctl(), conf)
+
+
+def for_supervisorctl() -> Path:
+    """Return where the ``supervisorctl`` of our virtual environment looks first: its options.py, ``searchpaths``."""
+    return Path(sys.prefix) / "etc" / "supervisord.conf"

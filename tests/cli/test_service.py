@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import os
 import pwd
+import sys
 from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
 
+from comfy_supervisor import disk
 from comfy_supervisor.cli import service_folders, service_site
-from comfy_supervisor.cli.service import KEPT, _aside
+from comfy_supervisor.cli.service import KEPT, _asides, _for_supervisorctl
+from comfy_supervisor.cli.writing import link_for_supervisorctl
 from comfy_supervisor.model import Account, Installation
+from comfy_supervisor.service import Site
 from comfy_supervisor.settings import Loaded, Settings, load
 from tests.cli.service import Service
 from tests.comfyui_server import STANDIN_FOLDER
@@ -76,14 +80,49 @@ def test_an_account_is_not_created_for_what_is_refused(settled: Service) -> None
 
 def test_no_unit_that_was_kept_is_lost(tmp_path: Path) -> None:
     own = tmp_path / "comfyui-headless.service"
-    assert _aside(own) is None
+    assert _asides(own) == []
     own.write_text("# Written by comfy-supervisor 1.0\n")
-    assert _aside(own) is None
+    assert _asides(own) == []
     own.write_text("[Service]\nType=forking\n")
     kept = tmp_path / f"{own.name}{KEPT}"
-    assert _aside(own) == kept
+    assert _asides(own) == [(own, kept)]
     kept.write_text("")
-    assert _aside(own) == tmp_path / f"{own.name}{KEPT}.2"
+    assert _asides(own) == [(own, tmp_path / f"{own.name}{KEPT}.2")]
+
+
+def test_drop_ins_are_kept_aside_with_the_unit_that_they_change_and_with_no_other(tmp_path: Path) -> None:
+    own = tmp_path / "comfyui-headless.service"
+    drop_ins = tmp_path / f"{own.name}.d"
+    drop_ins.mkdir()
+    own.write_text("# Written by comfy-supervisor 1.0\n")
+    assert _asides(own) == []
+    own.write_text("[Service]\nType=forking\n")
+    assert _asides(own)[1] == (drop_ins, tmp_path / f"{own.name}.d{KEPT}")
+
+
+class TestSupervisorctl:
+    @pytest.fixture
+    def site(self, up: Service, monkeypatch: pytest.MonkeyPatch) -> Site:
+        """Give where the service that is up runs, and have its virtual environment be ours."""
+        monkeypatch.setattr(sys, "prefix", str(up.folder / "venv"))
+        run = up.state / "run"
+        return Site("1.2", (str(up.python), "-I"), "", up.state, run)
+
+    def test_a_bare_one_finds_the_service(self, site: Site, up: Service) -> None:
+        (file,) = _for_supervisorctl(site)
+        disk.write([file])
+        assert not file.path.is_symlink()
+        assert "RUNNING" in up.supervisorctl("status", "comfyui").stdout
+        file.path.unlink()
+        link_for_supervisorctl(up.conf)
+
+    def test_somebody_elses_file_stays(self, site: Site, up: Service) -> None:
+        own = up.folder / "venv" / "etc" / "supervisord.conf"
+        own.unlink()
+        own.write_text("[supervisorctl]\n")
+        assert _for_supervisorctl(site) == []
+        own.unlink()
+        link_for_supervisorctl(up.conf)
 
 
 @pytest.mark.parametrize(("python", "seen"), [("/home/artist/venv/bin/python", True), ("/opt/venv/bin/python", False)])
@@ -181,6 +220,14 @@ def test_the_programs_go_into_another_supervisords_folder(settled: Service) -> N
     assert "supervisorctl update" in said
     assert "[program:comfyui]" in text
     assert "[supervisord]" not in text
+
+
+def test_the_settings_that_were_named_are_what_goes_there(settled: Service) -> None:
+    other = settled.folder / "other.toml"
+    settled.file.rename(other)
+    folder = settled.folder / "conf.d"
+    settled.ok("service", "install", "-c", str(other), "--into", str(folder))
+    assert f"from {other}" in (folder / "comfyui.conf").read_text()
 
 
 def test_preparing_renders_and_starts_nothing(settled: Service) -> None:

@@ -17,7 +17,10 @@ import psutil
 import pytest
 
 from comfy_supervisor import presence
+from comfy_supervisor.cli.up import PASSING, Hope
 from comfy_supervisor.launch import holds
+from comfy_supervisor.rendered import Rendered
+from comfy_supervisor.status import Status
 from tests.cli.service import Service, without_torch
 from tests.nvml import Card, Nvml
 from tests.support import is_running, wait_until
@@ -160,6 +163,21 @@ class TestForeground:
         assert up.end() == 1
         assert up.output.endswith("all that is to run is given up (--exit-on-give-up): stopping supervisord\n")
         assert not gpu_service.processes()
+
+    def test_what_may_pass_by_itself_must_last_before_it_is_given_up(self) -> None:
+        """A port that another process has for a moment, as the launcher finds it, ends no container."""
+        instance = Rendered("comfyui", "cpu", (), Path("state"), Path("run"), Path("log"), "")
+        taken = Status(instance, "HELD", hold=holds.Hold(holds.CONFIGURATION, "taken", 0.0, by=holds.LAUNCHER))
+        spent = Status(instance, "HELD", hold=holds.Hold(holds.GAVE_UP, "spent", 0.0, by="listener"))
+        fine = Status(instance, "RUNNING")
+        assert Hope().is_gone([spent, spent], 0.0)
+        hope = Hope()
+        assert not hope.is_gone([spent, taken], 100.0)
+        assert not hope.is_gone([spent, taken], 99.0 + PASSING)
+        assert not hope.is_gone([spent, fine], 100.0 + PASSING)
+        assert not hope.is_gone([spent, taken], 1000.0)
+        assert not hope.is_gone([spent, taken], 999.0 + PASSING)
+        assert hope.is_gone([spent, taken], 1000.0 + PASSING)
 
     def test_giving_up_is_for_the_foreground(self, service: Service) -> None:
         done = service.run("up", "--detach", "--exit-on-give-up")
