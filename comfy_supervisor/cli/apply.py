@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from .. import disk, plan, presence, rendered, rpc
+from .. import disk, exchange, plan, presence, rendered, rpc
 from ..errors import UserError
-from ..launch import holds
+from ..exchange import Promise
 from ..model import File
 from ..plan import Plan
 from ..render import changes, reader
 from ..render.changes import Change
 from ..rendered import Rendered, Service
 from ..settings import Loaded
-from . import refusals, supervised, waiting
+from . import daemon, refusals, supervised, waiting
 from .app import FINE
-from .common import refuse_elsewhere, tell_notes, with_settings
+from .common import refuse_elsewhere, tell_notes, warn, with_settings
 from .writing import carried_out, write_all
 
 
@@ -78,7 +76,8 @@ def _take_over(made: Plan, found: Sequence[Change]) -> Service | None:
         click.echo("supervisord isn't running; comfy-supervisor up starts it")
         return None
     supervisor = rpc.Supervisor(f"unix://{made.paths.socket}")
-    _refuse_taken_ports(made, found, _stopped(supervisor))
+    exchange.finish(made.paths.state, supervisor, warn)
+    _refuse_taken_ports(made, found, _stopped(supervised.checked(supervisor.processes())))
     groups = _reload(supervisor, made)
     new = rendered.read(made.paths.conf)
     started = _exchange(supervisor, groups, new)
@@ -111,51 +110,37 @@ def _reload(supervisor: rpc.Supervisor, made: Plan) -> rpc.Changes:
 
 
 def _exchange(supervisor: rpc.Supervisor, groups: rpc.Changes, new: Service) -> tuple[Rendered, ...]:
-    """Stop and forget the groups that change or go, then take in those that change or come; return what was started."""
-    stopped = _stopped(supervisor)
-    for group in (*groups.changed, *groups.removed):
-        supervised.checked(supervisor.stop_group(group, patience=supervised.STOP_PATIENCE))
-        supervised.checked(supervisor.remove_group(group))
-        click.echo(f"{group}: stopped")
-    coming = (*groups.changed, *groups.added)
-    taken_in = [one for one in new.instances if one.program.split(":")[0] in coming]
-    to_stay = [one for one in taken_in if one.program in stopped]
-    with _held_back(to_stay, supervisor):
-        for group in coming:
-            supervised.checked(supervisor.add_group(group))
-            click.echo(f"{group}: started")
-    return tuple(one for one in taken_in if one not in to_stay)
+    """Have supervisord forget the groups that go or change, and take in those that come; return what was started.
 
-
-def _stopped(supervisor: rpc.Supervisor) -> set[str]:
-    """Return the programs that somebody stopped."""
-    processes = supervised.checked(supervisor.processes())
-    return {process.program for process in processes if process.statename == "STOPPED"}
-
-
-@contextlib.contextmanager
-def _held_back(instances: Sequence[Rendered], supervisor: rpc.Supervisor) -> Iterator[None]:
-    """Keep instances from starting ComfyUI while supervisord starts their programs, then stop those.
-
-    supervisord starts whatever it takes in; the launcher, though, waits while a hold is up.
+    One after the other, those beside ComfyUI first: if we are killed, the health listener is there to finish it.
     """
-    for instance in instances:
-        text = "was stopped before the settings were taken over, and stays so"
-        holds.write(str(instance.run), holds.Hold(holds.MAINTENANCE, text, time.time()))
-    yield
-    for instance in instances:
-        _wait_for_launcher(instance, supervisor)
-        supervised.checked(supervisor.stop(instance.program))
-        holds.clear(str(instance.run))
-        click.echo(f"{instance.program}: stays stopped")
+    processes = supervised.checked(supervisor.processes())
+    stopped = _stopped(processes)
+    ours = {one.program.split(":")[0] for one in new.instances}
+    coming = sorted((*groups.changed, *groups.added), key=ours.__contains__)
+    taken_in = [one for one in new.instances if one.program.split(":")[0] in coming]
+    stay = {one.program: str(one.run) for one in taken_in if one.program in stopped}
+    starts = {each.program: each.start for each in processes if each.group in coming and each.program not in stopped}
+    with daemon.signals_later(), exchange.promised(new.conf.parent, Promise(starts, tuple(coming), stay)):
+        for group in groups.removed:
+            _forget(supervisor, group)
+        for group in coming:
+            if group in groups.changed:
+                _forget(supervisor, group)
+            supervised.checked(exchange.take_in(supervisor, group, stay))
+            click.echo(f"{group}: started")
+    for program in stay:
+        click.echo(f"{program}: stays stopped")
+    return tuple(one for one in taken_in if one.program not in stay)
 
 
-def _wait_for_launcher(instance: Rendered, supervisor: rpc.Supervisor, patience: float = 10.0) -> None:
-    """Wait until the launcher runs: a signal before that meets supervisord's own handlers, and is lost."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        pid = supervised.checked(supervisor.process(instance.program)).pid
-        with contextlib.suppress(OSError):
-            if b"comfy_supervisor.launch" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return
-        time.sleep(0.02)
+def _forget(supervisor: rpc.Supervisor, group: str) -> None:
+    """Stop a group and have supervisord forget it."""
+    supervised.checked(supervisor.stop_group(group, patience=supervised.STOP_PATIENCE))
+    supervised.checked(supervisor.remove_group(group))
+    click.echo(f"{group}: stopped")
+
+
+def _stopped(processes: Iterable[rpc.Process]) -> set[str]:
+    """Return the programs that somebody stopped."""
+    return {process.program for process in processes if process.statename == "STOPPED"}

@@ -26,6 +26,24 @@ POLL = 0.05
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+@contextlib.contextmanager
+def signals_later() -> Iterator[None]:
+    """Keep signals until the block has ended: one that cut it short would leave half of it done.
+
+    A supervisord nobody knows of, or a program that was to be started again, and stays down. They are caught, not
+    blocked: what is blocked stays so in the process that is started.
+    """
+    caught: list[int] = []
+    handlers = {number: signal.signal(number, lambda which, _: caught.append(which)) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for first in caught[:1]:
+            signal.raise_signal(first)
+
+
 def refuse_second(address: Path) -> None:
     """Raise UserError if a supervisord answers already; a stale socket or pid file is no obstacle."""
     pid = presence.running(address)
@@ -49,30 +67,13 @@ def foreground(service: Service) -> Iterator[subprocess.Popen[bytes]]:
     process = None
     with tempfile.TemporaryFile() as said:
         try:
-            with _signals_later():
+            with signals_later():
                 process = _start(service, said, "--nodaemon", "--silent")
             _wait(process, service, said)
             yield process
         finally:
             if process and process.poll() is None:
                 _shut_down(process, service)
-
-
-@contextlib.contextmanager
-def _signals_later() -> Iterator[None]:
-    """Keep signals until the block has ended: one that cut a start short would leave a supervisord nobody knows of.
-
-    They are caught, not blocked: what is blocked stays so in the process that is started.
-    """
-    caught: list[int] = []
-    handlers = {number: signal.signal(number, lambda which, _: caught.append(which)) for number in ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for first in caught[:1]:
-            signal.raise_signal(first)
 
 
 def _start(service: Service, said: IO[bytes], *options: str) -> subprocess.Popen[bytes]:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import click
 
+from .. import exchange
+from ..exchange import Promise
 from ..rendered import Rendered
 from ..rpc import Supervisor
-from . import refusals, supervised
+from . import daemon, refusals, supervised
 
 
 @click.command("restart")
@@ -17,7 +19,9 @@ def command(supervisor: Supervisor, instances: Sequence[Rendered]) -> None:
     """NAME: comfyui:gpu1 or gpu1; without one, all, one after the other."""
     refusals.no_torch_rendered(instances)
     for instance in instances:
-        supervised.checked(supervisor.stop(instance.program, patience=supervised.STOP_PATIENCE))
-        supervised.forget_holds(instance)
-        supervised.checked(supervisor.start(instance.program))
+        promise = Promise({instance.program: supervised.checked(supervisor.process(instance.program)).start})
+        with daemon.signals_later(), exchange.promised(instance.state.parent, promise):
+            supervised.checked(supervisor.stop(instance.program, patience=supervised.STOP_PATIENCE))
+            supervised.forget_holds(instance)
+            supervised.checked(supervisor.start(instance.program))
         click.echo(f"{instance.program}: restarted")

@@ -8,7 +8,7 @@ import time
 
 import click
 
-from .. import machine, paths, presence, rendered, rpc
+from .. import exchange, machine, paths, presence, rendered, rpc
 from ..errors import UserError
 from ..health import orders
 from ..launch import holds, starts
@@ -26,11 +26,15 @@ def read(loaded: Loaded) -> Service:
 
 
 def supervisor(service: Service) -> rpc.Supervisor:
-    """Return a supervisord that answers; raises UserError if it doesn't."""
+    """Return a supervisord that answers, what a command that was killed had meant to start again then done.
+
+    Raises UserError if it doesn't answer.
+    """
     found = rpc.Supervisor(service.url)
     state = found.state()
     if isinstance(state, rpc.Failure):
         raise UserError(presence.silence(service.socket, state))
+    exchange.finish(service.conf.parent, found, warn)
     return found
 
 

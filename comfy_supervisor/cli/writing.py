@@ -22,7 +22,7 @@ OWN_MARKS = {"instances.json", "lock", "supervisord.pid"}
 OURS = re.compile(
     r"\..*|(gpu\d+|cpu|logs|run|output|incidents|lock|notify|(instances|health|notify)\.json|extension\.yaml"
     r"|supervisord\.(conf|applied\.conf|pid)"
-    r"|supervisor\.sock.*|comfyui\.conf|comfy-supervisor-bug\.log)"
+    r"|again-\w+\.json|supervisor\.sock.*|comfyui\.conf|comfy-supervisor-bug\.log)"
 )
 """What we leave in our folders."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from .. import rpc
+from .. import exchange, rpc
 from ..errors import UserError
 from ..gpu.watch import Watch as GpuWatch
 from ..launch import lastword
@@ -39,9 +39,15 @@ def say(text: str) -> None:
 class Roster:
     """Those who are watched, after the file that names them, which may change at any time."""
 
-    def __init__(self, file: Path, make: Callable[[Watched], Watch], gpus: GpuWatch) -> None:
-        """Keep the file's name, and the watch over the GPUs to tell of; nothing is watched yet."""
+    def __init__(
+        self, file: Path, make: Callable[[Watched], Watch], gpus: GpuWatch, each_time: Callable[[], None] = lambda: None
+    ) -> None:
+        """Keep the file's name, and the watch over the GPUs to tell of; nothing is watched yet.
+
+        ``each_time`` is called whenever the file was looked at.
+        """
         self._file = file
+        self._each_time = each_time
         self._make = make
         self._gpus = gpus
         self._told_of_gpus = ""
@@ -72,6 +78,7 @@ class Roster:
             try:
                 self._follow()
                 self._tell_of_gpus()
+                self._each_time()
             except Exception:  # noqa: BLE001  # a bug of ours, or no thread to be had: the next look may do better
                 say(f"our own error: {traceback.format_exc()}")
             if self._ended.wait(_ROSTER_EVERY):
@@ -135,7 +142,7 @@ def run(file: Path, url: str, source: BinaryIO, channel: BinaryIO) -> None:
         watch.alarms.tell = sender.tell
         return watch
 
-    roster = Roster(file, make, gpus)
+    roster = Roster(file, make, gpus, lambda: exchange.finish(file.parent, supervisor, say))
 
     def company(name: str, each: Watched) -> bool:
         return fleet.company(name, roster.states(), each.rules)
