@@ -54,7 +54,7 @@ def comfyui(patient: Patient) -> Iterator[Finding]:
 
 def packages(patient: Patient) -> Iterator[Finding]:
     """Tell which packages ComfyUI's interpreter lacks, of its requirements.txt and for the options given."""
-    installation = patient.installed_here
+    installation = patient.asked
     if installation is None or isinstance(patient.accepted, Exception):
         return
     needed, optional = requirements(installation.directory)

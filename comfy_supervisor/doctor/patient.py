@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeAlias, TypeVar
@@ -15,6 +16,11 @@ from ..model import Account, CommandLine, Driver, GpuReport, Installation, Machi
 from ..paths import Paths
 from ..plan import Plan
 from ..settings import Loaded, find, salvage
+
+_MEANS_A_USER = re.compile(
+    r"comfyui\.user\b|comfyui = |did you mean comfyui\?|: comfyui\.\S+ = .*: unknown key; README"
+)
+"""In a complaint about what may have been meant to be comfyui.user."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -34,6 +40,8 @@ class Patient:
     places: Paths
     report: GpuReport
     installation: Attempt[Installation]
+    runner: Attempt[Account | None]
+    """Whom ComfyUI runs as; None: as who asks. Without an answer nothing of ComfyUI's may be executed."""
     accepted: Attempt[CommandLine] | None
     """None where there is no installation to ask."""
     plan: Attempt[Plan] | None
@@ -55,13 +63,14 @@ class Patient:
         return None if comfyui.is_standin(found.directory) else found
 
     @property
+    def asked(self) -> Installation | None:
+        """The ComfyUI whose interpreter may be asked: none, where it isn't known as whom."""
+        return None if isinstance(self.runner, Exception) else self.installed_here
+
+    @property
     def account(self) -> Account | None:
         """Whom ComfyUI runs as, where that is not who asks; without a plan as well, which may fail for its sake."""
-        wanted = self.loaded.settings.comfyui.user
-        if not self.machine.root or wanted in ("", self.machine.me.name):
-            return None
-        found = attempt(machine.account, wanted)
-        return found if isinstance(found, Account) else None
+        return self.runner if isinstance(self.runner, Account) else None
 
 
 def meet(config: str | None, environ: Mapping[str, str] | None = None) -> Patient:
@@ -79,7 +88,8 @@ def meet(config: str | None, environ: Mapping[str, str] | None = None) -> Patien
         loaded = fallback.with_standin(loaded)
     report = plan.detected(loaded)
     installation = attempt(plan.installed, loaded)
-    accepted = None if isinstance(installation, Exception) else attempt(plan.accepted, loaded, installation)
+    runner = attempt(_runner, loaded, complaints, here)
+    accepted = None if isinstance(installation, Exception) else _accepted(loaded, installation, runner)
     return Patient(
         loaded=loaded,
         complaints=complaints,
@@ -88,10 +98,34 @@ def meet(config: str | None, environ: Mapping[str, str] | None = None) -> Patien
         places=places,
         report=report,
         installation=installation,
+        runner=runner,
         accepted=accepted,
         plan=_plan(loaded, here, report, installation, accepted),
         standin_kept=standin_kept,
     )
+
+
+def _runner(loaded: Loaded, complaints: Sequence[str], here: Machine) -> Account | None:
+    """Return whom ComfyUI runs as, if not as who asks; raises UserError where root can't tell.
+
+    What an account may have been meant to execute, root does not: others may have written it.
+    """
+    wanted = loaded.settings.comfyui.user
+    if not here.root or wanted == here.me.name:
+        return None
+    if wanted:
+        return machine.account(wanted)
+    unread = loaded.file is None and any(not line.startswith("environment variable") for line in complaints)
+    if unread or any(map(_MEANS_A_USER.search, complaints)):
+        raise UserError(
+            "ComfyUI's interpreter is not asked as root, since the settings may mean another account; mend those first"
+        )
+    return None
+
+
+def _accepted(loaded: Loaded, installation: Installation, runner: Attempt[Account | None]) -> Attempt[CommandLine]:
+    """Return the options that ComfyUI knows; its interpreter is asked only as whoever it runs as."""
+    return runner if isinstance(runner, Exception) else attempt(plan.accepted, loaded, installation)
 
 
 def read_settings(config: str | None, environ: Mapping[str, str]) -> tuple[Loaded, tuple[str, ...]]:

@@ -25,7 +25,7 @@ _ARCHITECTURE = re.compile(r"\b(?:compute|cuda) capability\b", re.IGNORECASE)
 
 def interpreter(patient: Patient) -> Iterator[Finding]:
     """Ask ComfyUI's interpreter for its Python and torch, and judge them; takes seconds."""
-    installation = patient.installed_here
+    installation = patient.asked
     if installation is None:
         return
     made = patient.known_plan

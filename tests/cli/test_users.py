@@ -304,6 +304,25 @@ class TestWhoExecutesComfyui:
         torch_facts(found, environment={"PYTHONPATH": str(folder)}, account=machine.account(NAME))
         assert self.noted(notes) == {self.nobody()}
 
+    @pytest.mark.parametrize(
+        "user",
+        ['user = "nobdy"', 'user = "no body!"', "user = 7", 'usr = "nobody"', 'account = "nobody"', 'user = "nobody'],
+    )
+    def test_whoever_is_misspelt_is_not_taken_for_root_by_the_doctor(
+        self, open_service: Service, notes: Path, user: str
+    ) -> None:
+        """Neither its options, nor its packages, nor its torch are asked for."""
+        comfyui = make_comfyui(open_service.folder / "ComfyUI", self.NOTE.format(str(notes)) + CLI_ARGS)
+        python = make_program(open_service.folder / "python", f'id -u >> {notes}\nexec {open_service.python} "$@"')
+        environ = {"COMFYUI_DIR": str(comfyui), "COMFYUI_PYTHON": str(python)}
+        open_service.file.write_text(f'paths.state = "{open_service.state}"\n[comfyui]\n{user}\n')
+        done = open_service.run("doctor", **environ)
+        assert done.returncode == 1
+        assert self.noted(notes) == set()
+        open_service.file.write_text(f'paths.state = "{open_service.state}"\n[comfyui]\nprot = 1\n')
+        open_service.run("doctor", **environ)
+        assert "0" in self.noted(notes)
+
 
 class TestNotRoot:
     def run(self, service: Service, *words: str) -> subprocess.CompletedProcess[str]:
