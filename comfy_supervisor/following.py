@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +17,8 @@ BEGUN = re.compile(rb"\x1b(\[[0-?]{0,32}[ -/]?)?\Z")
 """The beginning of one at the end of what is there so far."""
 BLOCK = 16384
 """Bytes from the end of a log in which its last lines are looked for first."""
+MOST = 1024 * 1024
+"""Bytes that are read at once of what has been added."""
 
 
 def plain(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -32,15 +34,25 @@ def plain(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 def chunks(file: Path, lines: int, *, follow: bool) -> Iterator[bytes]:
     """Yield the end of a file; then, on request, what is added to it and to those that take its place."""
-    from_the_end = True
+    if follow:
+        yield from (chunk for _, chunk in followed(file, lambda stream: seek_tail(stream, lines)))
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            yield tail(file, lines)
+
+
+def followed(file: Path, begin: Callable[[BinaryIO], None]) -> Iterator[tuple[BinaryIO, bytes]]:
+    """Yield a file and what is added to it, for good, and likewise those that take its place.
+
+    ``begin`` goes to where the first of them is begun with.
+    """
+    first = True
     while True:
         with contextlib.suppress(FileNotFoundError), file.open("rb") as stream:
-            if from_the_end:
-                _seek_tail(stream, lines)
-            yield from _added(stream, file) if follow else [stream.read()]
-        if not follow:
-            return
-        from_the_end = False
+            if first:
+                begin(stream)
+            yield from ((stream, chunk) for chunk in _added(stream, file))
+        first = False
         time.sleep(POLL)
 
 
@@ -48,7 +60,10 @@ def _added(stream: BinaryIO, file: Path) -> Iterator[bytes]:
     """Yield what is in an open file and is added to it, until another takes its place."""
     while True:
         replaced = _is_replaced(stream, file)
-        yield stream.read()
+        chunk = stream.read(MOST)
+        yield chunk
+        if len(chunk) == MOST:
+            continue
         if replaced:
             return
         if os.fstat(stream.fileno()).st_size < stream.tell():
@@ -66,11 +81,11 @@ def _is_replaced(stream: BinaryIO, file: Path) -> bool:
 def tail(file: Path, lines: int) -> bytes:
     """Return the last lines of a file; raises OSError."""
     with file.open("rb") as stream:
-        _seek_tail(stream, lines)
+        seek_tail(stream, lines)
         return stream.read()
 
 
-def _seek_tail(stream: BinaryIO, lines: int) -> None:
+def seek_tail(stream: BinaryIO, lines: int) -> None:
     """Go to where the last lines of a file begin, without reading all of it."""
     size, reach = stream.seek(0, os.SEEK_END), BLOCK
     while lines:

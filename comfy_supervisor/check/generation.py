@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..bounded import Client
@@ -64,7 +65,7 @@ def run(url: str, graph: Graph, watch: Watch, patience: float) -> Run:
         return Run(
             seconds, len(graph), peak=watch.peak, trouble=f"has not ended within {patience:g} s, and was taken back"
         )
-    return _understood(entry, Run(seconds, len(graph), peak=watch.peak))
+    return understood(entry, Run(seconds, len(graph), peak=watch.peak))
 
 
 def _ended(url: str, prompt_id: str, deadline: float) -> Mapping[str, Any] | None:
@@ -89,8 +90,16 @@ def _take_back(comfy: Comfy, prompt_id: str) -> None:
         comfy.interrupt(prompt_id)
 
 
-def _understood(entry: Mapping[str, Any], so_far: Run) -> Run:
-    """Return the run with what the history's entry tells of it."""
+def understood(entry: Mapping[str, Any], so_far: Run) -> Run:
+    """Return the run with what the history's entry tells of it, whatever that holds."""
+    try:
+        return _told(entry, so_far)
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError):
+        return replace(so_far, trouble="its history has something else than what became of the job: is it ComfyUI?")
+
+
+def _told(entry: Mapping[str, Any], so_far: Run) -> Run:
+    """Return it of an entry as ComfyUI makes it (its execution.py); anything may be raised for another one."""
     status = entry.get("status") or {}
     messages = dict(status.get("messages") or ())
     begun = messages.get("execution_start", {}).get("timestamp")
@@ -98,9 +107,12 @@ def _understood(entry: Mapping[str, Any], so_far: Run) -> Run:
     executed = (ended - begun) / 1000 if begun and ended else None
     error = messages.get("execution_error", {})
     told = f"{error.get('node_type', '')}: {error.get('exception_message', '')}".strip(": \n")
-    trouble = "" if status.get("status_str") == "success" else cut(f"failed: {told}", _LONGEST)
-    cached = len(messages.get("execution_cached", {}).get("nodes") or ())
-    return Run(so_far.seconds, so_far.nodes, cached, executed, so_far.peak, trouble)
+    return replace(
+        so_far,
+        cached=len(messages.get("execution_cached", {}).get("nodes") or ()),
+        executed=executed if executed is None or math.isfinite(executed) else None,
+        trouble="" if status.get("status_str") == "success" else cut(f"failed: {told}", _LONGEST),
+    )
 
 
 def judge(found: Run, *, on_cpu: bool) -> Line:
