@@ -31,6 +31,17 @@ TAKES_PROMPT_ID = (0, 3, 45)
 EXTRA = "comfyui.extra_args"
 """The reason of what the user gave."""
 
+DESTRUCTIVE = {
+    "--temp-directory": "ComfyUI deletes what it finds there whenever it starts or ends",
+    "--database-url": "ComfyUI's database is for one process: a second one ends at its start, or goes without",
+}
+"""What several instances must not share, and why: ComfyUI's main.py, and its app/database/db.py of 0.33."""
+HARMFUL = {
+    "--output-directory": "ComfyUI counts the files there before it writes, so images get lost",
+    "--user-directory": "settings and workflows of one are written over by the other",
+}
+"""What they had better not share."""
+
 QUIET = {
     "TQDM_DISABLE": "1",
     "PYTHONUNBUFFERED": "1",
@@ -91,6 +102,7 @@ def tier(gpu: Gpu, tiers: Tiers) -> str:
 def choose(case: Case) -> Invocation:
     """Return how to start an instance. Raises UserError if the user's arguments leave no way to mean it."""
     extra = _extra(case)
+    _refuse_shared(case, extra)
     wanted = [flag for rule in RULES for flag in rule(case)]
     flags: list[Flag] = []
     left_out: list[Flag] = []
@@ -107,6 +119,16 @@ def choose(case: Case) -> Invocation:
         left_out=tuple(left_out),
         notes=tuple(_notes(case, [*flags, *extra])),
     )
+
+
+def _refuse_shared(case: Case, extra: Sequence[Flag]) -> None:
+    """Raise UserError if the user's arguments have several instances destroy each other's files."""
+    for flag in extra if case.folders else ():
+        if flag.option in DESTRUCTIVE and not any(":memory:" in value for value in flag.values):
+            raise UserError(
+                f"comfyui.extra_args: {flag.option}: several instances would share it, and "
+                f"{DESTRUCTIVE[flag.option]}; remove it: each gets one of its own"
+            )
 
 
 def _address(case: Case) -> Iterator[Flag]:
@@ -281,6 +303,10 @@ def _notes(case: Case, flags: Sequence[Flag]) -> Iterator[str]:
         yield from _dynamic_vram_notes(flags)
     if case.gpu and "CUDA_VISIBLE_DEVICES" in case.settings.comfyui.environment:
         yield "comfyui.environment sets CUDA_VISIBLE_DEVICES: choose GPUs with gpu.devices, or the two may disagree"
+    for flag in flags if case.folders else ():
+        if flag.option in HARMFUL and flag.reason == EXTRA:
+            mend = "without it in comfyui.extra_args each has one of its own"
+            yield f"{flag.option} is shared by several instances: {HARMFUL[flag.option]}; {mend}"
     comfyui = case.settings.comfyui
     if exposure.is_open(comfyui.listen):
         yield f"the API listens on {comfyui.listen} and has no password: keep strangers away from it"

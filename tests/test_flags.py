@@ -331,3 +331,28 @@ def test_whatever_is_chosen_the_release_accepts_or_the_users_own_arguments_clash
     chosen = flags.choose(case(gpu(mib=mib), release, gpu=options, comfyui={"extra_args": extra}))
     (alone,) = parser.prove_record(releases.known()[release], [tuple(extra)])
     assert bool(refusal(chosen, release)) == bool(alone)
+
+
+class TestShared:
+    """What ``comfyui.extra_args`` gives to several instances at once."""
+
+    @pytest.mark.parametrize(
+        "extra", [["--temp-directory", "/t"], ["--temp-dir=/t"], ["--database-url", "sqlite:////d/comfyui.db"]]
+    )
+    def test_what_would_destroy_the_others_files_is_refused(self, extra: list[str]) -> None:
+        tables: dict[str, Any] = {"comfyui": {"extra_args": extra}}
+        with pytest.raises(UserError, match=r"several instances would share it, and ComfyUI.*; remove it: each gets"):
+            flags.choose(case(gpu(), folders=FOLDERS, **tables))
+        assert flags.choose(case(gpu(), **tables)).flags
+
+    def test_a_database_in_memory_is_nobody_elses(self) -> None:
+        extra = {"extra_args": ["--database-url", "sqlite:///:memory:"]}
+        made = flags.choose(case(gpu(), folders=FOLDERS, comfyui=extra))
+        assert [flag.values for flag in made.flags if flag.option == "--database-url"] == [("sqlite:///:memory:",)]
+
+    @pytest.mark.parametrize("option", ["--output-directory", "--user-directory"])
+    def test_what_only_harms_is_said(self, option: str) -> None:
+        tables: dict[str, Any] = {"comfyui": {"extra_args": [option, "/shared"]}}
+        (note,) = [note for note in flags.choose(case(gpu(), folders=FOLDERS, **tables)).notes if "shared" in note]
+        assert note.startswith(f"{option} is shared by several instances: ")
+        assert not flags.choose(case(gpu(), **tables)).notes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfy_supervisor.doctor import options
+from comfy_supervisor.doctor import hardware, options
 from comfy_supervisor.doctor.finding import Finding, Verdict
 
 from .conftest import Machine, one
@@ -91,3 +91,12 @@ def test_option_that_wants_a_larger_gpu(box: Machine, card: str, verdict: Verdic
 def test_backends() -> None:
     assert options.backends("max_split_size_mb:128, backend:native") == ["native"]
     assert options.backends("") == []
+
+
+@pytest.mark.parametrize(("option", "check"), [("--temp-directory", "instance"), ("--output-directory", "note")])
+def test_what_several_instances_would_share(box: Machine, option: str, check: str) -> None:
+    box.nvml.cards(["NVIDIA GeForce RTX 4090"] * 2)
+    box.configure(gpu__devices='"all"', comfyui__extra_args=f'["{option}", "/shared"]')
+    patient = box.meet()
+    (found,) = [each for each in (*hardware.instances(patient), *hardware.notes(patient)) if option in each.found]
+    assert (found.check, found.verdict is Verdict.PROBLEM) == (check, check == "instance")
