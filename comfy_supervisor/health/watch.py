@@ -115,7 +115,7 @@ class Watch:
     def _turn(self) -> None:
         """Look once, and do what follows from it."""
         self._keep_log_folder()
-        seen = self._senses.look(time.monotonic(), suspect=self.state.word in _CLOSELY)
+        seen = self._look(time.monotonic())
         now = time.monotonic()
         seen = replace(seen, hand=self._hand.state, company=self._in_company(now))
         if seen.reset:
@@ -131,6 +131,12 @@ class Watch:
         self._box.notice(before, after, seen, verdict, now)
         self.alarms.look(before, after, seen, verdict, time.time())
         self._act(verdict)
+
+    def _look(self, now: float) -> Observation:
+        """Look as closely as what is known asks for."""
+        asked = None if self.state.ended else self.state.interrupted
+        decides = asked is not None and now - asked >= self.watched.rules.interrupt_wait
+        return self._senses.look(now, suspect=self.state.word in _CLOSELY, decides=decides)
 
     def _settled(self, dead: JobsLife, pairs: list[tuple[Job, Job]]) -> None:
         """Hear what became of jobs."""

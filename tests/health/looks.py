@@ -21,9 +21,12 @@ from comfy_supervisor.health.policy.evidence import (
 )
 from comfy_supervisor.health.policy.judge import judge
 from comfy_supervisor.health.policy.rules import Rules
+from comfy_supervisor.watching import FAST
 
 LIFE = Life("boot", 100, 50.0, 7)
 CLOSELY = frozenset({Word.SUSPECT, Word.STALLED, Word.RESTARTING, Word.BLIND})
+FAST_RULES = replace(Rules(), **dict[str, Any](FAST))
+"""The preset for short jobs."""
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 

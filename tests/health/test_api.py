@@ -147,7 +147,7 @@ def test_an_idle_instance_says_that_it_has_nothing_to_do(comfyui: Server) -> Non
     api = Api(comfyui.url)
     assert api.prompt(LONG) == Said(Reply.GOOD, queue=0)
     assert api.running(LONG) == Queue(None)
-    assert api.last_finished(LONG) is None
+    assert api.last_finished(LONG) == Finished("")
     assert api.device(LONG) == "cpu"
 
 

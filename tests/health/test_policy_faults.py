@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from comfy_supervisor.health.policy.rules import Rules
 from comfy_supervisor.model import GpuSight
 
 from .looks import (
+    CLOSELY,
     DEAF,
+    FAST_RULES,
     REFUSED,
     UNASKED,
     WAITS,
@@ -306,6 +309,75 @@ def test_deleting_jobs_that_wait_hides_no_stall() -> None:
     day.run(400, each=lambda at: {"queue": 9 - int(at) // 60}, **runs())
     assert day.done()[0] == "interrupt"
     assert day.first <= 1035 + 181
+
+
+@dataclass
+class Crowd:
+    """A job each second, without the extension: the queue is looked at as the senses do, and changes at once."""
+
+    day: Day
+    read: float = -60.0
+    running: str = "job-1"
+
+    def __call__(self, at: float) -> dict[str, Any]:
+        rules, state = self.day.rules, self.day.state
+        decides = state.interrupted is not None and self.day.now - state.interrupted >= rules.interrupt_wait
+        closely = min(rules.interrupt_wait, rules.stall_after / 6)
+        pause = 0.0 if decides else closely if self.day.word() in CLOSELY else 6 * rules.probe_every
+        fresh = at - self.read >= pause
+        self.read = at if fresh else self.read
+        return {**runs(self.running, waiting=int(at)), "queue_seen": fresh}
+
+
+@pytest.mark.parametrize(("rules", "after"), [(Rules(), 180), (FAST_RULES, 30)], ids=["usual", "fast"])
+def test_jobs_that_keep_coming_defer_no_stall(rules: Rules, after: float) -> None:
+    """The whole restart within half a minute, with ten seconds left for the black box and the signals."""
+    day = Day(rules).working()
+    began = day.now
+    day.run(600, each=Crowd(day))
+    assert day.done() == ["interrupt", "restart"]
+    assert after + 10 <= took(day, began) <= after + 22
+
+
+def test_a_job_that_gave_up_unseen_is_not_ended_in_its_successors_place() -> None:
+    """Its end was not seen, since its client has deleted it from the history, and others have come since."""
+    day = Day().working()
+    crowd = Crowd(day)
+
+    def each(at: float) -> dict[str, Any]:
+        if day.state.interrupted is not None:
+            crowd.running = "job-2"
+        return crowd(at)
+
+    day.run(300, each=each)
+    assert day.done() == ["interrupt"]
+    assert day.state.running == "job-2"
+
+
+def test_what_is_watched_closely_is_not_taken_to_run_on_once_a_job_has_ended() -> None:
+    day = Day().working()
+    day.run(120, **runs("a"))
+    assert day.word() is Word.SUSPECT
+    day.run(400, **{**runs("a", waiting=3), "queue_seen": False}, finished=finished("a"))
+    assert day.done() == ["alert"]
+    assert "can't be told which one runs" in day.verdict.reason
+
+
+def test_a_queue_that_is_not_told_any_more_is_said_and_ends_nothing() -> None:
+    """Also where its job was known, and stands still."""
+    day = Day().working()
+    day.run(120, **runs())
+    day.run(600, **{**runs(waiting=3), "queue_seen": False})
+    assert day.done() == ["alert"]
+    assert "can't be told which one runs" in day.verdict.reason
+
+
+def test_a_queue_that_is_not_told_any_more_spares_the_job_that_would_not_give_up() -> None:
+    day = Day().working()
+    day.run(182, **runs())
+    day.run(600, **{**runs(waiting=3), "queue_seen": False})
+    assert day.done() == ["interrupt", "alert"]
+    assert "can't be told which one runs" in day.verdict.reason
 
 
 def test_the_end_of_a_job_is_when_the_next_one_began() -> None:

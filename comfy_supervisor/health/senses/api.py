@@ -102,7 +102,7 @@ class Api:
         return self._told("/queue", deadline, _running)
 
     def last_finished(self, deadline: float) -> Finished | None:
-        """Return the job that ended last; None: none has ended yet, or it can't be told."""
+        """Return the job that ended last, one without an id where none has yet; None: it can't be told."""
         return self._told("/history?max_items=1", deadline, _finished)
 
     def finished_before(self, last: Finished, most: int, deadline: float) -> tuple[Finished, ...] | None:
@@ -193,7 +193,7 @@ def _finished(answer: Answer) -> Finished | None:
         text = before + piece
         newest = newest or _NEWEST.match(text)
         if not newest or not newest[1]:
-            return None
+            return Finished("") if newest else None
         begins = [found.start() for found in _STATUS.finditer(text)]
         if begins:
             status = text[begins[-1] :]

@@ -11,16 +11,19 @@ from ...launch import holds, lastword, records, starts
 from ...model import GpuSight
 from .. import orders
 from ..hand import LISTENER
-from ..policy.evidence import Ending, Failure, Finished, Job, Life, Observation, Reply
+from ..policy.evidence import Ending, Job, Life, Observation, Reply
 from ..watched import Watched
 from . import heartbeat, vitals
 from .api import Api, Running
+from .ended import Ended
 from .heartbeat import Heartbeat
 from .patience import patience
 from .start import FailedStarts
 
 _QUEUE_EVERY = 6
-"""Looks between two at the whole queue, which has every graph in it: half a minute."""
+"""Looks between two at the whole queue, which has every graph in it: half a minute …"""
+_CLOSELY = 1 / 6
+"""… and so much of the time that a job may stand still, where one does: then it fills up and nothing else happens."""
 _TRIES = 3
 """How often the device is asked for, which is work for ComfyUI's event loop."""
 
@@ -31,6 +34,7 @@ class _Known:
 
     life: Life
     since: float
+    ended: Ended
     ending: Ending | None = None
     answered: bool = False
     device: str = ""
@@ -44,12 +48,6 @@ class _Known:
     confirmed: bool = False
     """It was looked at since the instance became suspect."""
     running: Running | None = None
-    finished: Finished | None = None
-    earlier: tuple[Finished, ...] = ()
-    """Those that ended before it, where it ended with a CUDA error."""
-    looked_back: float = float("-inf")
-    history: tuple[int, int] | None = None
-    """The log's mark and the count when the history was last looked at."""
 
 
 class Senses:
@@ -68,10 +66,16 @@ class Senses:
 
     def acquaint(self, life: Life, answered: bool) -> None:
         """Take over what an earlier listener knew of the last life, whose end may have come since."""
-        self._known = _Known(life, time.monotonic(), answered=answered)
+        self._known = _Known(life, time.monotonic(), self._ended(), answered=answered)
 
-    def look(self, now: float, *, suspect: bool) -> Observation:
-        """Return what is to be seen; takes a few of ``rules.deadline`` at most. ``suspect``: look closely."""
+    def _ended(self) -> Ended:
+        return Ended(self.api, self._watched.log, self._watched.rules)
+
+    def look(self, now: float, *, suspect: bool, decides: bool = False) -> Observation:
+        """Return what is to be seen; takes a few of ``rules.deadline`` at most.
+
+        ``suspect``: look closely. ``decides``: whether the running job is ended hangs on this look.
+        """
         seen = self._surroundings()
         process = self._supervisor.process(self._watched.program)
         if isinstance(process, rpc.Failure):
@@ -85,7 +89,8 @@ class Senses:
         seen = replace(seen, life=body.life, age=body.age, waits=body.waits, ending=known.ending, vitals=body.vitals)
         if body.waits:
             return replace(seen, vitals=None)
-        seen = self._ask(replace(seen, gpu=self._gpu(body.pids, known.since)), known, now, suspect=suspect)
+        seen = replace(seen, gpu=self._gpu(body.pids, known.since))
+        seen = self._ask(seen, known, now, suspect=suspect, decides=decides)
         if body.vitals.listens is False and seen.reply is not Reply.REFUSED:
             again = self._body.look(process.pid)  # it may have begun to listen since it was looked at
             return replace(seen, vitals=again.vitals) if again and again.life == body.life else seen
@@ -134,7 +139,7 @@ class Senses:
             same_process = known is not None and known.life.process == life.process
             ending = known.ending if known and same_process else self._ending(known)
             self.api.forget()
-            self._known = known = _Known(life, now, ending)
+            self._known = known = _Known(life, now, self._ended(), ending)
             if ending and ending.asked_for and not same_process:
                 self._forget_faults()
         return known
@@ -157,7 +162,7 @@ class Senses:
             return ending
         return self._starts.judge(text)
 
-    def _ask(self, seen: Observation, known: _Known, now: float, *, suspect: bool) -> Observation:
+    def _ask(self, seen: Observation, known: _Known, now: float, *, suspect: bool, decides: bool) -> Observation:
         """Return the observation with what the API says."""
         deadline = self._watched.rules.deadline
         said = self.api.prompt(deadline)
@@ -168,12 +173,14 @@ class Senses:
         if not known.device and known.asked_device < _TRIES:
             known.asked_device += 1
             known.device = self.api.device(deadline)
-        self._look_back(known, seen.log, said.queue, now)
-        seen = replace(seen, device=known.device, finished=known.finished, earlier=known.earlier)
         beat = heartbeat.read(self._watched.run, known.life, now)
+        known.ended.look((said.queue, *(_work(beat) if beat else ())), now, by_log=beat is None)
+        seen = replace(seen, device=known.device, finished=known.ended.last, earlier=known.ended.earlier)
         if beat is not None:
             return self._told(seen, beat, said.queue, suspect=suspect)
-        self._look_at_queue(known, said.queue, now, suspect=suspect)
+        self._look_at_queue(
+            known, said.queue, now, suspect=suspect, pause=self._queue_pause(suspect=suspect, decides=decides)
+        )
         return replace(
             seen,
             queue_seen=known.queue_at is not None or not said.queue,
@@ -193,24 +200,18 @@ class Senses:
             progress=beat.progress_at,
         )
 
-    def _look_back(self, known: _Known, log: int, queue: int, now: float) -> None:
-        """Look at the job that ended last, if one may have ended since: each leaves a line in the log."""
-        if known.history != (log, queue) and now - known.looked_back >= self._watched.rules.probe_every / 2:
-            known.looked_back = now
-            known.history = (log, queue)
-            last = self.api.last_finished(self._watched.rules.deadline)
-            if last is not None and last != known.finished:
-                known.finished, known.earlier = last, self._earlier(last)
+    def _queue_pause(self, *, suspect: bool, decides: bool) -> float:
+        """Return how many seconds lie between two looks at the queue: the answer has every waiting job's graph in it.
 
-    def _earlier(self, last: Finished) -> tuple[Finished, ...]:
-        """Return the jobs before one that ended with a CUDA error: between two looks, several may have ended."""
-        if last.failure is not Failure.CUDA:
-            return ()
+        One that decides is worth any answer.
+        """
         rules = self._watched.rules
-        return self.api.finished_before(last, rules.cuda_errors - 1, rules.deadline) or ()
+        if decides:
+            return 0.0
+        return min(rules.interrupt_wait, _CLOSELY * rules.stall_after) if suspect else _QUEUE_EVERY * rules.probe_every
 
-    def _look_at_queue(self, known: _Known, queue: int, now: float, *, suspect: bool) -> None:
-        """Look at what runs, if that may have changed, and rarely: the answer has every waiting job's graph in it."""
+    def _look_at_queue(self, known: _Known, queue: int, now: float, *, suspect: bool, pause: float) -> None:
+        """Look at what runs, if that may have changed, and not too often."""
         if queue != known.queue:
             known.queue, known.queue_at = queue, None
         if not queue:
@@ -218,7 +219,7 @@ class Senses:
             return
         known.confirmed = known.confirmed and suspect
         wanted = known.queue_at is None or known.running is None or (suspect and not known.confirmed)
-        if wanted and now - known.queue_asked >= _QUEUE_EVERY * self._watched.rules.probe_every:
+        if wanted and now - known.queue_asked >= pause:
             known.queue_asked = now
             answer = self.api.running(self._watched.rules.deadline)
             if answer is not None:
@@ -230,3 +231,8 @@ class Senses:
             return None
         remote = self.api.remote_nodes(running.classes, self._watched.rules.deadline) if suspect else ()
         return Job(running.prompt_id, patience(running.classes, remote, self._watched.patient_nodes))
+
+
+def _work(beat: Heartbeat) -> tuple[object, ...]:
+    """Return what differs whenever a job may have ended; a step of the running one is no end."""
+    return beat.prompt_id, 0.0 if beat.prompt_id else beat.progress_at
