@@ -3,8 +3,8 @@
 from .causes import ENTRIES
 from .entry import TELLS_NOTHING, Entry, Explanation, Kind, Place, Signature
 from .fault import configuration_fault
-from .reading import quoted
 from .reasoning import entry, explain, explain_chunks
+from .search import quoted
 
 __all__ = [
     "ENTRIES",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import reading
+from . import search
 from .reasoning import entry, explain_chunks
 
 
@@ -16,5 +16,5 @@ def configuration_fault(log: bytes, *, exit_code: int | None = None, signal: int
     one = entry(found.cause)
     if not found.fatal or one.kind != "configuration" or not (signal is None or signal in one.signals):
         return "", ""  # what a signal ended may have left nothing in the log: the fault there is another start's
-    quoted = reading.quoted([log], found.evidence[-1:])
+    quoted = search.quoted([log], found.evidence[-1:])
     return found.cause, ": ".join((*quoted.values(), found.fix))

@@ -37,10 +37,14 @@ class Finding:
     last: int = 0
     details: dict[str, str] = field(default_factory=dict)
 
+    def is_full(self, strength: float) -> bool:
+        """Tell whether a line of this weight would add nothing."""
+        return strength <= self.strength and len(self.lines) >= KEPT
+
     def note(self, line: int, strength: float, details: Mapping[str, str]) -> None:
         """Take a line in."""
         self.last = line
-        if strength <= self.strength and len(self.lines) >= KEPT:
+        if self.is_full(strength):
             return
         if strength > self.strength + 0.5:  # what it ended of counts for more than what it lived on with
             self.lines, self.details = [], {}
@@ -183,7 +187,9 @@ class Life:
         """Remember an exception that no signature knows; one that ended ComfyUI rather than a job's."""
         strength = WEIGHTS[scene.place] + (scene.place is Place.MAIN)
         self.strange = self.strange or Finding("unknown")
-        self.strange.note(scene.raised, strength, {"error": shown(scene.error)})
+        if not self.strange.is_full(strength):
+            self.strange.note(scene.raised, strength, {"error": shown(scene.error)})
+        self.strange.last = scene.raised
 
     def _note(self, line: int, sign: Sign, place: Place) -> None:
         if place not in sign.signature.places:

@@ -8,10 +8,8 @@ from . import reading
 from .causes import BY_CAUSE, ENTRIES
 from .entry import Entry, Explanation
 from .life import Finding, Life
-from .signs import Turn, is_telling, signs, turns
+from .reader import Reader
 
-CACHED = 4096
-"""Lines whose meaning is remembered."""
 _ROOT = 0.25
 """What a finding has to weigh to be another's cause."""
 _FAULT = 0.4
@@ -49,7 +47,9 @@ def explain_chunks(chunks: Iterable[bytes], *, exit_code: int | None = None, sig
 
 def explain_blocks(blocks: Iterable[bytes], *, exit_code: int | None, signal: int | None) -> Explanation:
     """Return the same for blocks of whole lines."""
-    earlier, last = _read(blocks)
+    reader = Reader()
+    reader.read(blocks)
+    earlier, last = reader.earlier, reader.life
     last.finish()
     code, number = _ending(exit_code, signal)
     _take_ending(last, number)
@@ -61,56 +61,6 @@ def explain_blocks(blocks: Iterable[bytes], *, exit_code: int | None, signal: in
     if earlier is not None:
         return _explained(_ranked(earlier), _EARLIER)
     return _explained(found, 1.0) if found else _healthy(last)
-
-
-def _read(blocks: Iterable[bytes]) -> tuple[Life | None, Life]:
-    """Return the last life but the current one that ended badly, if one did, and the current one."""
-    earlier, life, counted = None, Life(), 1
-    meanings = _Meanings()
-    for block in blocks:
-        for number, line in reading.hits(block):
-            meaning = meanings.of(line, life)
-            if meaning is None:
-                continue
-            if meaning.begins and life.is_anothers(meaning.turns):
-                life.finish()
-                earlier, life = (life if life.ended else earlier), Life()
-            life.take(counted + number, meaning.turns, meaning.signs)
-        counted += block.count(b"\n")
-    return earlier, life
-
-
-class _Meaning:
-    """What a line says."""
-
-    __slots__ = ("begins", "signs", "turns")
-
-    def __init__(self, line: bytes) -> None:
-        text = reading.text(line)
-        self.turns = turns(text)
-        self.signs = tuple(signs(text))
-        self.begins = any(turn in (Turn.BEGIN, Turn.LAUNCH) for turn, _ in self.turns)
-
-
-class _Meanings:
-    """What lines mean, remembered: where there is one error a second, it is always the same."""
-
-    def __init__(self) -> None:
-        self._known: dict[bytes, _Meaning] = {}
-
-    def of(self, line: bytes, life: Life) -> _Meaning | None:
-        """Return what a line says; None if it is nothing, there where that life has come to."""
-        known = self._known.get(line)
-        if known is not None:
-            return known
-        if not (life.in_traceback or is_telling(line)):
-            return None
-        meaning = _Meaning(line)
-        if len(self._known) >= CACHED:
-            self._known.clear()
-        if len(line) <= reading.COMPARED:
-            self._known[line] = meaning
-        return meaning
 
 
 def _ending(exit_code: int | None, signal: int | None) -> tuple[int, int | None]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from . import reading
 from .causes import ENTRIES
 from .entry import Entry, Signature
 from .reading import shown
@@ -59,8 +60,12 @@ _TURNS = (
     (Turn.BEGIN, "Checkpoint files will always", ""),
     (Turn.BEGIN, "alembic.autogenerate.schemas", ""),
 )
-_RAISED = r"^(?:[A-Za-z_]\w{0,80}\.){0,8}[A-Z]\w{2,80}(?::|$)"
+_RAISED = re.compile(r"(?:[A-Za-z_]\w{0,80}\.){0,8}[A-Z]\w{2,80}(?::|$)")
 """How the line begins that names an exception: with a class's name."""
+LITERALS = tuple({words for _, words, _ in _TURNS} | {one.literal for each in ENTRIES for one in each.signatures})
+"""Texts one of which every line has that means anything, but for those that name an exception."""
+TRACEBACK = ("Traceback (most recent call last)",)
+"""Those of the line with which a traceback begins."""
 
 
 @dataclass(frozen=True)
@@ -72,39 +77,42 @@ class Sign:
     details: Mapping[str, str]
 
 
-def signs(text: str) -> Iterator[Sign]:
-    """Yield the signatures that a line has, at most one of each entry."""
-    for entry in ENTRIES:
-        for signature in entry.signatures:
-            if signature.literal not in text:
-                continue
-            found = _compiled(signature.pattern).search(text)
-            if found:
-                yield Sign(entry, signature, _details(found))
-                break
+class Meaning:
+    """What a line says: the signatures that it has, at most one of each entry, and the turning points that it is."""
+
+    __slots__ = ("begins", "signs", "turns")
+
+    def __init__(self, line: bytes, literals: tuple[str, ...]) -> None:
+        """Look closer at a line that has these texts."""
+        turns, signatures = _sought(literals)
+        text = reading.text(line, literals) if signatures or any(pattern for _, _, pattern in turns) else ""
+        self.turns = tuple(
+            (turn, words) for turn, words, pattern in turns if not pattern or _compiled(pattern).search(text)
+        )
+        self.signs = tuple(_signs(text, signatures)) if signatures else ()
+        self.begins = any(turn in (Turn.BEGIN, Turn.LAUNCH) for turn, _ in self.turns)
 
 
-def turns(text: str) -> tuple[tuple[Turn, str], ...]:
-    """Return the turning points that a line is, each with its words."""
-    found = [
-        (turn, literal) for turn, literal, pattern in _TURNS if literal in text and _compiled(pattern).search(text)
-    ]
-    return (*found, *([(Turn.RAISED, text)] if _compiled(_RAISED).match(text) else []))
+def _signs(text: str, signatures: Sequence[tuple[Entry, Signature]]) -> Iterator[Sign]:
+    last = None
+    for entry, signature in signatures:
+        if entry is not last and signature.literal in text and (found := _compiled(signature.pattern).search(text)):
+            last = entry
+            yield Sign(entry, signature, _details(found))
 
 
-def is_telling(line: bytes) -> bool:
-    """Tell whether a line may have a signature or be a turning point, without looking closer."""
-    return _telling().search(line) is not None
+@functools.lru_cache(1024)
+def _sought(
+    literals: tuple[str, ...],
+) -> tuple[tuple[tuple[Turn, str, str], ...], tuple[tuple[Entry, Signature], ...]]:
+    """Return the turning points and the signatures that a line with these texts may have."""
+    signatures = ((entry, one) for entry in ENTRIES for one in entry.signatures if one.literal in literals)
+    return tuple(turn for turn in _TURNS if turn[1] in literals), tuple(signatures)
 
 
-@functools.cache
-def _telling() -> re.Pattern[bytes]:
-    """Return a pattern for any of the texts that are looked for, parted by their first letter: so it is quick."""
-    literals = {literal for _, literal, _ in _TURNS} | {one.literal for each in ENTRIES for one in each.signatures}
-    initials: dict[str, list[str]] = {}
-    for literal in sorted(literals):
-        initials.setdefault(literal[0], []).append(re.escape(literal[1:]))
-    return re.compile("|".join(f"{re.escape(one)}(?:{'|'.join(rest)})" for one, rest in initials.items()).encode())
+def raised(text: str) -> str:
+    """Return the line that names an exception, if it is one; else an empty text."""
+    return text if _RAISED.match(text) else ""
 
 
 @functools.cache

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count, repeat
 from pathlib import Path
 
 from tests.catalogue.logs_kept import LOGS
+from tests.catalogue.test_explain import CAUGHT, ERROR, TRACE
 
 from .measure import Command, Figures
 from .measure import measure as measure_all
@@ -20,6 +22,11 @@ TURNS = 5
 """In each round."""
 MOST_SECONDS = 3.0
 MOST_MIB = 100
+DISTINCT = {
+    "different errors": ERROR,
+    "different jobs that fail": TRACE,
+    "different tracebacks": CAUGHT,
+}
 HEADER = ("a log of 100 MiB of", "explain", "min-max", "at most", "grep", "times grep", "peak RSS", "at most")
 
 
@@ -45,7 +52,7 @@ def measure(rounds: int) -> Report:
 
 
 def _logs(folder: Path) -> Mapping[str, Path]:
-    """Return logs: a real one's jobs, random bytes, a failure again and again, and one line."""
+    """Return logs: a real one's jobs, random bytes, a failure again and again, no failure twice, and one line."""
     boot, end, jobs = (LOGS / "healthy" / "0.33.0-jobs.log").read_bytes().partition(b"got prompt")
     failure = (LOGS / "cuda_poisoned" / "written-illegal-access.log").read_bytes().partition(b"got prompt")
     units = {
@@ -54,14 +61,26 @@ def _logs(folder: Path) -> Mapping[str, Path]:
         "jobs that fail": (failure[0], failure[1] + failure[2]),
         "a single line": (boot, b"x" * (1 << 20)),
     }
-    return {name: _file(folder / str(number), *unit) for number, (name, unit) in enumerate(units.items())}
+    logs = {
+        name: _file(folder / str(number), head, repeat(unit))
+        for number, (name, (head, unit)) in enumerate(units.items())
+    }
+    for name, text in DISTINCT.items():
+        logs[name] = _file(folder / name.replace(" ", "-"), boot, _distinct(text))
+    return logs
 
 
-def _file(file: Path, head: bytes, unit: bytes) -> Path:
+def _distinct(text: str) -> Iterator[bytes]:
+    """Yield a text with numbers in it that are never the same twice, a thousand times at once."""
+    for begin in count(0, 1000):
+        yield "".join(text.format(n=n, m=n * 2654435761 % 2**32) for n in range(begin, begin + 1000)).encode()
+
+
+def _file(file: Path, head: bytes, units: Iterator[bytes]) -> Path:
     with file.open("wb") as stream:
         stream.write(head)
         while stream.tell() < SIZE:
-            stream.write(unit)
+            stream.write(next(units))
     return file
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from comfy_supervisor import catalogue
-from comfy_supervisor.catalogue import reading
+from comfy_supervisor.catalogue import reading, search
+from comfy_supervisor.catalogue.signs import LITERALS
 from tests.catalogue.logs_kept import Kept, kept
 
 START = b"Total VRAM 24082 MB, total RAM 64217 MB\nCheckpoint files will always be loaded safely.\n"
@@ -200,11 +202,52 @@ def test_any_bytes_have_an_explanation(parts: list[bytes], size: int, code: int 
 
 @pytest.mark.parametrize("log", kept(), ids=lambda log: log.name)
 def test_nothing_that_counts_lacks_the_words_that_are_looked_for(log: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With every line looked at, the answer is the same."""
+    """With every text looked for in every line, the answer is the same."""
     quick = log.explained()
-    monkeypatch.setattr(reading, "_starts", lambda block: {0, *(end.end() for end in re.finditer(b"\n", block[:-1]))})
-    monkeypatch.setattr("comfy_supervisor.catalogue.reasoning.is_telling", lambda _: True)
+
+    def slow(block: bytes) -> list[tuple[int, tuple[str, ...]]]:
+        begins = [0, *(end.end() for end in re.finditer(b"\n", block[:-1]))]
+        lines = [(begin, reading.text(block[begin:].partition(b"\n")[0], LITERALS)) for begin in begins]
+        return [(begin, tuple(one for one in LITERALS if one in line)) for begin, line in lines]
+
+    monkeypatch.setattr(search, "hits", slow)
     assert log.explained() == quick
+
+
+@pytest.mark.parametrize("literal", LITERALS)
+def test_every_text_is_found_by_one_of_its_words(literal: str) -> None:
+    """Whatever stands beside it, as long as that is no part of the word."""
+    for line in (literal, f"x {literal}: y", f"({literal}) {literal}", f"\x1b[32m[INFO]\x1b[0m {literal}"):
+        block = search.plain(f"a\n{line}\nb\n".encode())
+        assert [literal in found for begin, found in search.hits(block) if begin == 2] == [True]
+
+
+def _seconds_of(chunks: Callable[[], Iterable[bytes]], read: Callable[[Iterable[bytes]], object]) -> float:
+    times = []
+    for _ in range(3):
+        began = time.thread_time()
+        read(chunks())
+        times.append(time.thread_time() - began)
+    return min(times)
+
+
+ERROR = "[ERROR] [node {n}] RuntimeError: the shapes {n} and {m:x} of request {m} don't fit, while it ran\n"
+TRACE = (
+    "!!! Exception during processing !!! {m:x}\nTraceback (most recent call last):\n"
+    + '  File "/opt/ComfyUI/custom_nodes/pack-{n}/nodes.py", line {n}, in run\n    return self.inner({m})\n' * 8
+    + "ValueError: {m:x}\n\nPrompt executed in {n}.12 seconds\ngot prompt\n"
+)
+CAUGHT = 'Traceback (most recent call last):\n  File "/opt/{m}.py", line {n}, in run\nValueError: {m:x}\n'
+
+
+@pytest.mark.parametrize(("unit", "most"), [(ERROR, 10), (TRACE, 40), (CAUGHT, 25)], ids=["errors", "jobs", "caught"])
+def test_what_is_never_the_same_twice_takes_no_longer(unit: str, most: int) -> None:
+    """Ten megabytes of it, in so many times what it takes to part them into words."""
+    count = (10 << 20) // len(unit)
+    chunk = "".join(unit.format(n=n, m=n * 2654435761 % 2**32) for n in range(count)).encode()
+    chunks = [START, *(chunk[at : at + (1 << 18)] for at in range(0, len(chunk), 1 << 18))]
+    parted = _seconds_of(lambda: chunks, lambda them: [len(one.split()) for one in them])
+    assert _seconds_of(lambda: chunks, catalogue.explain_chunks) < most * parted
 
 
 def _seconds(pattern: re.Pattern[str], text: str) -> float:
