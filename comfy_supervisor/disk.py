@@ -42,8 +42,18 @@ def write(files: Iterable[File]) -> list[Path]:
 
 
 def differs(file: File) -> bool:
-    """Tell whether writing the file would change anything."""
-    return current(file.path) != file.content
+    """Tell whether writing the file would change anything: what it holds, or who may read it."""
+    return current(file.path) != file.content or mode(file.path) != file.mode
+
+
+def mode(path: Path) -> int | None:
+    """Return a file's mode; None if there is none. Raises UserError if it can't be told."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise explained(path, error) from error
 
 
 def current(path: Path) -> str | None:

@@ -13,7 +13,7 @@ from .. import disk, plan
 from ..errors import UserError
 from ..model import File
 from ..plan import Plan
-from ..settings import Loaded
+from ..settings import Loaded, expanded
 from .common import tell_notes, with_settings
 from .writing import carried_out, write_all
 
@@ -33,30 +33,30 @@ def command(loaded: Loaded, output: str | None, stdout: bool, fragment: bool, ch
     A running supervisord goes on as it is; comfy-supervisor apply takes the new file over. A running health listener
     takes its limits over at once. Only to look: --check --diff.
     """
-    if stdout and (output or check):
-        raise UserError("--stdout writes nothing: it goes with neither --output nor --check")
+    if stdout and (output or check or diff):
+        raise UserError("--stdout writes nothing: it goes with none of --output, --check and --diff")
+    folder = Path.cwd() / expanded(output, "--output") if output else None
     made = plan.make(loaded, fragment=fragment)
     tell_notes(made)
     if stdout:
         click.echo(made.files[-1].content, nl=False)
         return 0
     if check:
-        files = _files(made, output)
+        files = _files(made, folder)
         _show(files, diff)
         return _check(files)
     with carried_out(made) as now:
-        files = _files(now, output)
+        files = _files(now, folder)
         _show(files, diff)
         write_all(now, files)
     return 0
 
 
-def _files(made: Plan, output: str | None) -> tuple[File, ...]:
+def _files(made: Plan, folder: Path | None) -> tuple[File, ...]:
     """Return the files, the configuration where it was asked for."""
     *others, conf = made.files
-    folder = Path.cwd() / Path(output).expanduser() if output else conf.path.parent
     name = FRAGMENT if made.configuration.fragment else conf.path.name
-    return (*others, replace(conf, path=folder / name))
+    return (*others, replace(conf, path=(folder or conf.path.parent) / name))
 
 
 def _show(files: Iterable[File], diff: bool) -> None:
@@ -72,7 +72,10 @@ def _check(files: Sequence[File]) -> int:
 
 
 def difference(file: File) -> Iterator[str]:
-    """Yield the lines of a unified diff from what is there to what would be."""
+    """Yield the lines of a unified diff from what is there to what would be, after its mode where that changes."""
+    mode = disk.mode(file.path)
+    if mode not in (None, file.mode):
+        yield f"{file.path}: mode {mode:o} → {file.mode:o}\n"
     before = (disk.current(file.path) or "").splitlines(keepends=True)
     after = file.content.splitlines(keepends=True)
     yield from difflib.unified_diff(before, after, str(file.path), f"{file.path} (new)")

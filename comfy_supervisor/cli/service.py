@@ -14,7 +14,7 @@ from .. import __version__, disk, plan
 from ..errors import UserError
 from ..model import File
 from ..service import GPU_UNIT, MARK, UNIT, Site, gpu_unit, unit
-from ..settings import Loaded
+from ..settings import Loaded, expanded
 from . import service_folders, service_site, up, writing
 from .common import refuse_elsewhere, tell_notes, with_settings
 from .render import command as render
@@ -92,7 +92,13 @@ def install(
 def _into(ctx: click.Context, loaded: Loaded, folder: str, *, look_only: bool) -> int:
     """Write the programs for another supervisord."""
     config = str(loaded.file) if loaded.file else None
-    options = {"output": folder, "fragment": True, "check": look_only, "diff": False, "stdout": False}
+    options = {
+        "output": str(expanded(folder, "--into")),
+        "fragment": True,
+        "check": look_only,
+        "diff": False,
+        "stdout": False,
+    }
     code: int = ctx.invoke(render, config=config, **options)
     if not look_only:
         click.echo("Next: supervisorctl update")

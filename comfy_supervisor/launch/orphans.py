@@ -38,9 +38,11 @@ class Orphan:
 
     def __str__(self) -> str:
         """Return ``python (pid 123)``."""
+        from . import lastword  # noqa: PLC0415  only when there is something to tell
+
         try:
             with open(f"/proc/{self.pid}/comm", encoding="utf-8", errors="replace") as file:
-                return f"{file.read().strip()} (pid {self.pid})"
+                return f"{lastword.printable(file.read())} (pid {self.pid})"
         except OSError:
             return f"pid {self.pid}"
 

@@ -143,9 +143,12 @@ def _target(link: str) -> str:
 
 
 def _name(pid: int) -> str:
+    """Return what a process calls itself, which may be anything."""
+    from . import lastword  # noqa: PLC0415  only when there is something to tell
+
     try:
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
+            return lastword.printable(file.read())
     except OSError:
         return "a process"
 

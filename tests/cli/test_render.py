@@ -46,6 +46,14 @@ class TestFiles:
         service.ok("render")
         assert service.state.stat().st_mode & 0o777 == 0o700
 
+    def test_a_file_that_was_opened_to_others_is_closed(self, service: Service) -> None:
+        service.ok("render")
+        service.conf.chmod(0o644)
+        done = service.run("render", "--check", "--diff")
+        assert (done.returncode, done.stdout) == (1, f"{service.conf}: mode 644 → 600\nwould change: {service.conf}\n")
+        assert f"wrote {service.conf}" in service.ok("render")
+        assert service.conf.stat().st_mode & 0o777 == 0o600
+
     def test_the_same_again_changes_not_a_byte_and_not_a_file(self, service: Service) -> None:
         assert "wrote" in service.ok("render")
         before, time = listing(service.state), service.conf.stat().st_mtime_ns
@@ -63,7 +71,18 @@ class TestFiles:
         assert sections(service.folder / "new" / "etc" / "supervisord.conf")[-2:] == PROGRAMS
         assert not service.conf.exists()
 
-    @pytest.mark.parametrize("also", ["--check", "--output=x"])
+    @pytest.mark.parametrize("words", [["render", "-o"], ["service", "install", "--into"]])
+    def test_a_home_that_there_is_not_is_refused_before_anything_is_made(
+        self, words: list[str], service: Service
+    ) -> None:
+        said = service.refused(*words, "~nobodyxyz/x")
+        assert said.splitlines()[-1] == (
+            f'error: {words[-1].replace("-o", "--output")}: "~nobodyxyz/x": no home folder is known for ~nobodyxyz; '
+            "write the path in full"
+        )
+        assert not service.state.exists()
+
+    @pytest.mark.parametrize("also", ["--check", "--output=x", "--diff"])
     def test_stdout_goes_with_nothing_that_is_about_files(self, also: str, service: Service) -> None:
         assert "--stdout writes nothing" in service.refused("render", "--stdout", also)
 

@@ -47,6 +47,20 @@ def test_the_holder_of_a_taken_port_is_named(held: str) -> None:
         assert ports.trouble(held, port_of(server)) == f"port {port_of(server)} is held by {ME}"
 
 
+def test_a_terminal_does_not_obey_the_name_of_a_holder() -> None:
+    code = (
+        "import socket; server = socket.create_server(('127.0.0.1', 0))\n"
+        "open('/proc/self/comm', 'w').write('a\\x1b[2J\\nb\\x9bm')\n"
+        "print(server.getsockname()[1], flush=True); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout
+        said = ports.trouble("127.0.0.1", int(holder.stdout.readline()))
+        holder.communicate(b"\n")
+    assert said.isprintable()
+    assert f" is held by a [2J b m (pid {holder.pid}, " in said
+
+
 def test_a_port_held_on_all_addresses_is_taken_on_each() -> None:
     with listening("0.0.0.0") as server:
         assert ports.trouble("127.0.0.1", port_of(server)).endswith(ME)
