@@ -62,7 +62,9 @@ _TURNS = (
 )
 _RAISED = re.compile(r"(?:[A-Za-z_]\w{0,80}\.){0,8}[A-Z]\w{2,80}(?::|$)")
 """How the line begins that names an exception: with a class's name."""
-LITERALS = tuple({words for _, words, _ in _TURNS} | {one.literal for each in ENTRIES for one in each.signatures})
+LITERALS = tuple(
+    sorted({words for _, words, _ in _TURNS} | {one.literal for each in ENTRIES for one in each.signatures})
+)
 """Texts one of which every line has that means anything, but for those that name an exception."""
 TRACEBACK = ("Traceback (most recent call last)",)
 """Those of the line with which a traceback begins."""
