@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import statistics
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,12 +27,20 @@ PAIRS = 6
 """Blocks with the listener, and as many without."""
 MOST_TIMES = 1.1
 LISTENER = "comfyui-health"
+GRAPH_BYTES = 2_000_000
+"""Of the graph of the job that ended last: one with a picture in it."""
+_BAR = b"\r 45%|####5     | 9/20 [00:09<00:11,  1.00it/s]"
+_JOB = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
+    "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}, "_meta": {"title": "x" * GRAPH_BYTES}},
+}
 HEADER = ("whose", "requests", "", "without", "with", "ratio", "at most", "by chance")
 _HOW = f"""\
 One client asks `GET /prompt` again and again, over one connection, as fast as it is answered: blocks of {SECONDS:g} s
 with the listener (default settings) and without it, in turns (A B B A …), the listener started and stopped by
-supervisord in between. The ratio is the median of those of the {PAIRS} pairs. The last column is what chance makes of
-it: how far, in the median, two blocks without the listener are from each other; a ratio within that tells nothing."""
+supervisord in between. A job of {GRAPH_BYTES / 1e6:g} MB has ended before, and a progress bar moves in the log each
+second. The ratio is the median of those of the {PAIRS} pairs. The last column is what chance makes of it: how far, in
+the median, two blocks without the listener are from each other; a ratio within that tells nothing."""
 
 Blocks = Sequence[Sequence[float]]
 
@@ -41,7 +50,7 @@ def measure(_rounds: int) -> Report:
     before, rows, missed = load(), [], []
     for whose, settings in _kinds():
         note(f"latency: {whose}, about {2 * PAIRS * (SECONDS + 2):.0f} s")
-        with _service(settings) as service:
+        with _service(settings) as service, _bar(service):
             without, probed = _blocks(service)
         count = sum(map(len, (*without, *probed)))
         for name, percent in (("p50", 50), ("p99", 99)):
@@ -70,6 +79,22 @@ def _service(comfyui: dict[str, Any]) -> Iterator[Service]:
         yield service
     finally:
         service.close()
+
+
+@contextmanager
+def _bar(service: Service) -> Iterator[None]:
+    """Have a job end, and a progress bar move in the log from then on."""
+    service.wait_for_api(deadline=120.0)
+    service.finished(service.submit(_JOB))
+    over = threading.Event()
+    with Path(f"/proc/{service.pid()}/fd/2").open("wb", buffering=0) as log:
+        bar = threading.Thread(target=lambda: [log.write(_BAR) for _ in iter(lambda: over.wait(1.0), True)])
+        bar.start()
+        try:
+            yield
+        finally:
+            over.set()
+            bar.join()
 
 
 def _blocks(service: Service) -> tuple[Blocks, Blocks]:
