@@ -44,7 +44,7 @@ def measure(rounds: int) -> Report:
         return Report("superlance is not installed: `pip install -e '.[bench]'`", ["the peer was not measured"])
     before, found = load(), defaultdict[tuple[str, str], list[Outcome]](list)
     for turn in range(1, rounds + 1):
-        note(f"peer: round {turn} of {rounds}, about 6 minutes")
+        note(f"peer: round {turn} of {rounds}, about 7 minutes")
         for key, outcome in _round().items():
             found[key].append(outcome)
     rows = [(trial.name, *(_cell(trial, found[trial.name, who]) for who in WATCHERS)) for trial in TRIALS]
