@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -136,6 +136,46 @@ def test_proof_on_one_of_them_ends_the_company() -> None:
     days["a"].run(5, **REFUSED, body={"listens": False})
     days["b"].run(5, **DEAF)
     assert not company("b", {name: each.state for name, each in days.items()}, Rules())
+
+
+ILL = State(word=Word.SUSPECT, cause="stalled", ill=100.0)
+WELL = State(word=Word.IDLE, cause="healthy")
+
+
+@pytest.mark.parametrize(
+    ("others", "together"),
+    [
+        ([], False),
+        ([ILL], True),
+        ([ILL, WELL, WELL], True),  # 2 of 4
+        ([ILL, WELL, WELL, WELL], False),  # 2 of 5
+        ([ILL, ILL, WELL, WELL, WELL], True),  # 3 of 6
+        ([ILL, ILL, WELL, WELL, WELL, WELL], False),  # 3 of 7
+        ([replace(ILL, ill=110.0)], True),
+        ([replace(ILL, ill=90.0)], True),
+        ([replace(ILL, ill=111.0)], False),
+        ([replace(ILL, ill=89.0)], False),
+        ([replace(ILL, ill=111.0), replace(ILL, ill=105.0), WELL], True),
+        ([replace(ILL, cause="api_unresponsive")], False),
+        ([replace(ILL, cause="api_unresponsive"), ILL], True),
+        ([replace(ILL, cause="api_unresponsive"), replace(ILL, cause="unknown"), ILL, WELL], False),
+        ([replace(ILL, proven=True)], False),
+        ([replace(ILL, ill=None)], False),
+        *(([ILL, *[State(word=word, cause="unknown")] * 6], word is Word.STOPPED) for word in Word),
+    ],
+)
+def test_company_is_two_or_more_and_at_least_half_of_all_that_nobody_stopped(
+    others: list[State], together: bool
+) -> None:
+    """Of eight that are being started or held but for two, these two really stall."""
+    states = {"mine": ILL, **{str(number): other for number, other in enumerate(others)}}
+    assert company("mine", states, Rules()) is together
+
+
+def test_one_that_is_not_ill_or_not_known_is_in_no_company() -> None:
+    states = {"a": ILL, "b": ILL, "well": replace(ILL, ill=None)}
+    assert not company("well", states, Rules())
+    assert not company("nobody", states, Rules())
 
 
 def test_what_is_proven_is_acted_upon_in_any_company() -> None:
