@@ -24,6 +24,8 @@ SECRETIVE = "notify"
 """The table whose values may be secret …"""
 _HARMLESS = ("on", "collect", "max_age", "keep")
 """… but for these."""
+_SECRET_WORDS = ("auth", "cred", "key", "pass", "secret", "token", "url", "hook")
+"""In the name of an unknown key that may hold one."""
 _VARIABLES = ("comfyui", "environment")
 """The table whose texts may be secret; what is no text is wrong, and shown."""
 
@@ -62,7 +64,10 @@ def expected(known: FieldInfo) -> str:
 def _complaint(model: type[Section], data: Mapping[str, Any], detail: ErrorDetails) -> Complaint:
     location = tuple(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
-        return Complaint(location, hidden(detail["input"]), _unknown(model, location))
+        meant = _nearest(model, location)
+        value = detail["input"] if _is_harmless(model, location, meant) else hidden(detail["input"])
+        text = f"did you mean {'.'.join(meant)}?" if meant else "README.md lists them all"
+        return Complaint(location, value, f"unknown key; {text}")
     path, known = _field(model, location)
     if known is None:
         return Complaint(path, hidden(detail["input"]), "expected a table")
@@ -99,16 +104,27 @@ def _field(model: type[Section], location: tuple[str, ...]) -> tuple[tuple[str, 
     return location, None
 
 
-def _unknown(model: type[Section], location: tuple[str, ...]) -> str:
-    """Say that a key is unknown, with the one of the nearest name: in the same table, else in any."""
+def _nearest(model: type[Section], location: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the key or table of the name nearest to an unknown one: in the same table, else in any; empty if none."""
     keys = [path for path, _ in key_paths(model)]
     tables = [path[:length] for path in keys for length in range(1, len(path))]
     names = {path[-1]: path for path in reversed([*keys, *tables])}
     siblings = {path[-1]: path for path in (*keys, *tables) if path[:-1] == location[:-1]}
     for known in (siblings, names):
         for match in difflib.get_close_matches(location[-1].lower(), known, 1, 0.75):
-            return f"unknown key; did you mean {'.'.join(known[match])}?"
-    return "unknown key; README.md lists them all"
+            return known[match]
+    return ()
+
+
+def _is_harmless(model: type[Section], location: tuple[str, ...], meant: tuple[str, ...]) -> bool:
+    """Tell whether what stands at an unknown key can be no secret: it was meant for a key that has none."""
+    leaves = dict(key_paths(model))
+    return (
+        meant in leaves
+        and meant[0] != SECRETIVE
+        and meant[:2] != _VARIABLES
+        and not any(word in location[-1].lower() for word in _SECRET_WORDS)
+    )
 
 
 def _prefixes(path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

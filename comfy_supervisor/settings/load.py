@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from ..errors import UserError
 from .complaints import Complaint, complaints, hidden
-from .schema import Section, Settings, as_table, contradictions
+from .schema import Section, Settings, Word, as_table, contradictions
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -179,9 +179,9 @@ def _value(text: str) -> Any:
         try:
             value = json.loads(text)
         except ValueError:
-            return text
-        return value if _is_utf8(json.dumps(value, ensure_ascii=False)) else text
-    return text
+            return Word(text)
+        return value if _is_utf8(json.dumps(value, ensure_ascii=False)) else Word(text)
+    return Word(text)
 
 
 def _is_utf8(text: str) -> bool:

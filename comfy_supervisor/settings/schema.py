@@ -32,6 +32,12 @@ class Expected:
     """What each entry of a table with free names takes."""
 
 
+class Word(str):
+    """A text from the environment, which has no other type: it may stand for a number, a switch, or a list."""
+
+    __slots__ = ()
+
+
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("control characters")
@@ -58,7 +64,7 @@ def _words(value: object) -> object:
 
 
 def _elements(value: object) -> object:
-    if not isinstance(value, str) or value in ("auto", "all", "cpu"):
+    if not isinstance(value, Word) or value in ("auto", "all", "cpu"):
         return value
     return [int(item) if item.isdecimal() else item for item in value.replace(" ", "").split(",")]
 
@@ -67,7 +73,30 @@ def _whole(value: object) -> object:
     # Not StrictInt, which would refuse the environment's text.
     if isinstance(value, bool | float):
         raise ValueError("not a whole number")
-    return value
+    return _typed(value)
+
+
+def _bytes(value: object) -> object:
+    return str(value) if isinstance(value, str) else _whole(value)
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("not a number")  # pydantic wants a ValueError
+    return _typed(value)
+
+
+def _switch(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError("neither true nor false")  # pydantic would take 1 for true
+    return value if value == "auto" else _typed(value)
+
+
+def _typed(value: object) -> object:
+    """Refuse a text from where there are other types: pydantic would take "no" for false, and "2" for 2."""
+    if isinstance(value, str) and not isinstance(value, Word):
+        raise ValueError("a text")
+    return str(value) if isinstance(value, Word) else value
 
 
 def _device(value: int | str) -> int | str:
@@ -95,14 +124,8 @@ def _text_or_false(value: object) -> object:
     return value
 
 
-def _no_switch(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("not a number")  # pydantic wants a ValueError
-    return value
-
-
 def _names(value: object) -> object:
-    return tuple(filter(None, (name.strip() for name in value.split(",")))) if isinstance(value, str) else value
+    return tuple(filter(None, (name.strip() for name in value.split(",")))) if isinstance(value, Word) else value
 
 
 Text = Annotated[str, AfterValidator(_printable), Expected("text without control characters")]
@@ -137,26 +160,26 @@ Devices = Annotated[
 ]
 Gigabytes = Annotated[Whole, Field(ge=1, le=1024), Expected("a size in GB, 1 to 1024")]
 Size = Annotated[
-    ByteSize, BeforeValidator(_whole), Field(ge=1024), Expected('bytes, or a text such as "50MiB"; 1024 or more')
+    ByteSize, BeforeValidator(_bytes), Field(ge=1024), Expected('bytes, or a text such as "50MiB"; 1024 or more')
 ]
 Count = Annotated[Whole, Field(ge=0, le=1000), Expected("a number, 0 to 1000")]
 Many = Annotated[Whole, Field(ge=0, le=1_000_000), Expected("a number, 0 to 1000000")]
 Seconds = Annotated[Whole, Field(ge=1, le=3600), Expected("seconds, 1 to 3600")]
-Switch = Annotated[bool, Expected("true or false")]
+Switch = Annotated[bool, BeforeValidator(_switch), Expected("true or false")]
 Duration = Annotated[
     float,
     Field(gt=0, le=31_536_000, allow_inf_nan=False),
     Expected("seconds, more than 0"),
-    BeforeValidator(_no_switch),
+    BeforeValidator(_number),
 ]
 DurationOrNever = Annotated[
     float,
     Field(ge=0, le=31_536_000, allow_inf_nan=False),
     Expected("seconds, 0 for never"),
-    BeforeValidator(_no_switch),
+    BeforeValidator(_number),
 ]
 SizeOrNone = Annotated[
-    ByteSize, BeforeValidator(_whole), Field(ge=0), Expected('bytes, or a text such as "24GiB"; 0 for none')
+    ByteSize, BeforeValidator(_bytes), Field(ge=0), Expected('bytes, or a text such as "24GiB"; 0 for none')
 ]
 Names = Annotated[
     tuple[Annotated[str, AfterValidator(_printable)], ...], BeforeValidator(_names), Expected("a list of names")
@@ -265,7 +288,7 @@ class GpuSettings(Section):
     pin: Annotated[Literal["index", "uuid"], Expected('"index" or "uuid"')] = Field(
         "index", description="--cuda-device with the index, or the UUID in CUDA_VISIBLE_DEVICES"
     )
-    cuda_malloc: Annotated[bool | Literal["auto"], Expected('true, false or "auto"')] = Field(
+    cuda_malloc: Annotated[bool | Literal["auto"], BeforeValidator(_switch), Expected('true, false or "auto"')] = Field(
         False, description='torch\'s cudaMallocAsync: false and true give the flag, "auto" leaves it to ComfyUI'
     )
     require: Switch = Field(

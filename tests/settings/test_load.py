@@ -78,6 +78,22 @@ class TestEnvironment:
     def test_lists_are_written_as_people_write_them(self, text: str, devices: object) -> None:
         assert load(None, {"COMFY_SUPERVISOR__GPU__DEVICES": text}).settings.gpu.devices == devices
 
+    @pytest.mark.parametrize(
+        ("name", "text", "value"),
+        [
+            ("HEALTH__WATCH", "no", False),
+            ("JOBS__EXTENSION", "1", True),
+            ("HEALTH__SUSPECT_EVERY", "2", 2.0),
+            ("GPU__CUDA_MALLOC", "true", True),
+            ("GPU__CUDA_MALLOC", "auto", "auto"),
+            ("STALL__PATIENT_NODES", "A, B", ("A", "B")),
+            ("LOGS__MAX_BYTES", "60MiB", 60 * 1024**2),
+        ],
+    )
+    def test_its_texts_stand_for_what_a_setting_takes(self, name: str, text: str, value: object) -> None:
+        found = load(None, {f"COMFY_SUPERVISOR__{name}": text}).settings
+        assert reduce(getattr, name.lower().split("__"), found) == value
+
     def test_arguments_are_split_as_a_shell_would(self) -> None:
         found = load(None, {"COMFY_SUPERVISOR__COMFYUI__EXTRA_ARGS": "--fast --preview-method 'a b'"})
         assert found.settings.comfyui.extra_args == ("--fast", "--preview-method", "a b")
@@ -112,7 +128,7 @@ class TestEnvironment:
             'environment variable COMFY_SUPERVISOR__COMFYUI__ENVIRONMENT: comfyui.environment = "…": '
             "expected a table: a text sets the variable, false removes it",
             'environment variable COMFY_SUPERVISOR__COMFYUI__PORT: comfyui.port = "x": expected a port, 1 to 65535',
-            'environment variable COMFY_SUPERVISOR__COMFYUI__PROT: comfyui.prot = "…": unknown key; '
+            'environment variable COMFY_SUPERVISOR__COMFYUI__PROT: comfyui.prot = "1": unknown key; '
             "did you mean comfyui.port?",
         ]
 
@@ -131,6 +147,20 @@ BAD = [
     ("[comfyui]\nzzz = 1", ["comfyui.zzz = 1: unknown key; README.md lists them all"]),
     ("[comfyui]\nbogus = 1", ["comfyui.bogus = 1: unknown key; README.md lists them all"]),
     ("[paths]\nx = 1", ["paths.x = 1: unknown key; README.md lists them all"]),
+    ("[comfyui]\nprot = '8189'", ['comfyui.prot = "8189": unknown key; did you mean comfyui.port?']),
+    ("[paths]\nstaet = '/x'", ['paths.staet = "/x": unknown key; did you mean paths.state?']),
+    ("[comfyui]\nzzz = 'x'", ['comfyui.zzz = "…": unknown key; README.md lists them all']),
+    ("[health]\nwatch = 'no'", ['health.watch = "no": expected true or false']),
+    ("[jobs]\nextension = 1", ["jobs.extension = 1: expected true or false"]),
+    ("[comfyui]\nport = '8188'", ['comfyui.port = "8188": expected a port, 1 to 65535']),
+    ("[health]\nsuspect_every = '2'", ['health.suspect_every = "2": expected seconds, more than 0']),
+    ("[gpu]\ncuda_malloc = 'true'", ['gpu.cuda_malloc = "true": expected true, false or "auto"']),
+    ("[gpu]\ncuda_malloc = 1", ['gpu.cuda_malloc = 1: expected true, false or "auto"']),
+    (
+        "[gpu]\ndevices = '0,1'",
+        ['gpu.devices = "0,1": expected "auto", "all", "cpu", or a list of indices and UUIDs'],
+    ),
+    ("[stall]\npatient_nodes = 'A'", ['stall.patient_nodes = "A": expected a list of names']),
     ("[comfyui]\nPORT = 1", ["comfyui.PORT = 1: unknown key; did you mean comfyui.port?"]),
     ("[restart]\ndevice = 1", ["restart.device = 1: unknown key; did you mean gpu.devices?"]),
     ("[gpu.teirs]\nhighvram = 16", ['gpu.teirs = {"highvram": 16}: unknown key; did you mean gpu.tiers?']),
@@ -286,6 +316,11 @@ SECRETIVE = [
     "[notfy]\nwebhook = 'https://example.org/secret'\nheaders = {Authorization = 'secret'}\nurls = ['secret']",
     "[notify]\nurls = 'secret'",
     "[notify]\nweb_hook = 'secret'",
+    "[paths]\nurl = 'secret'",
+    "[comfyui]\nheader = 'secret'",
+    "[comfyui]\nport_token = 'secret'",
+    "[incidents]\nkeys = 'secret'",
+    "[comfyui]\npass = 'secret'",
 ]
 
 
