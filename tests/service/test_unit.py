@@ -65,6 +65,128 @@ def test_its_exposure_is_low(homes: bool, tmp_path: Path) -> None:
     assert float(found[1]) <= HIGHEST, said
 
 
+PYTHON = f"{sys.executable} -I -m"
+OURS = f"{PYTHON} comfy_supervisor -c {SITE.config}"
+DIRECTIVES = f"""
+[Unit]
+Description=ComfyUI, headless, kept generating by comfy-supervisor
+Wants=network-online.target comfyui-headless-gpu.service
+After=network-online.target nvidia-persistenced.service comfyui-headless-gpu.service
+StartLimitIntervalSec=600
+StartLimitBurst=10
+[Service]
+Type=exec
+User=games
+SupplementaryGroups=video
+EnvironmentFile=-/etc/comfy-supervisor/environment
+ExecStartPre={OURS} service prepare
+ExecStart={PYTHON} supervisor.supervisord --nodaemon --configuration /var/lib/comfy-supervisor/supervisord.conf
+ExecReload={OURS} apply --no-wait
+TimeoutStartSec=300
+KillMode=mixed
+TimeoutStopSec=70
+Restart=always
+RestartSec=5
+OOMPolicy=continue
+MemoryHigh=51539607552
+LimitNOFILE=65536
+TasksMax=8192
+StateDirectory=comfy-supervisor
+StateDirectoryMode=0700
+RuntimeDirectory=comfy-supervisor
+RuntimeDirectoryMode=0700
+RuntimeDirectoryPreserve=yes
+ProtectSystem=strict
+ReadWritePaths=-/srv/ComfyUI "-/srv/a b/50%%/\\"x\\""
+ProtectHome=yes
+PrivateTmp=yes
+PrivateMounts=yes
+UMask=0027
+ProtectProc=invisible
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RemoveIPC=yes
+KeyringMode=private
+DevicePolicy=closed
+DeviceAllow=char-195 rw
+DeviceAllow=char-nvidia* rw
+DeviceAllow=char-drm rw
+DeviceAllow=char-kfd rw
+CapabilityBoundingSet=
+AmbientCapabilities=
+RestrictNamespaces=yes
+NoNewPrivileges=yes
+RestrictSUIDSGID=yes
+RestrictRealtime=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged
+SystemCallFilter=@chown
+SystemCallFilter=ptrace
+SystemCallErrorNumber=EPERM
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+[Install]
+WantedBy=multi-user.target
+"""
+"""All that the unit says, comments aside: what is left out or added by a slip is found here."""
+ARGUED = {
+    "OOMPolicy": "kernel killed",
+    "LimitNOFILE": "Models are many files",
+    "TasksMax": "torch and its data loaders",
+    "ProtectSystem": "~/.triton",
+    "ReadWritePaths": "pip install",
+    "ProtectHome": "an interpreter",
+    "PrivateTmp": "torch's inductor",
+    "UMask": "a backend that fetches files",
+    "ProtectKernelModules": "nvidia-uvm",
+    "RemoveIPC": "data loaders",
+    "DevicePolicy": "PrivateDevices= would hide them",
+    "CapabilityBoundingSet": "CUDA needs no capability",
+    "RestrictNamespaces": "triton",
+    "NoNewPrivileges": "nvidia-modprobe",
+    "RestrictRealtime": "CUDA's threads",
+    "LockPersonality": "debuggers",
+    "SystemCallFilter": "torch binds memory",
+    "RestrictAddressFamilies": "AF_NETLINK: the machine's addresses",
+}
+"""What could break CUDA, torch, triton's compiler or pip, and what the comment before it says of it."""
+
+
+def directives(text: str) -> list[str]:
+    """Return a unit's lines without comments and blank ones."""
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_each_directive_is_there_and_no_other() -> None:
+    assert directives(unit(SITE)) == directives(DIRECTIVES)
+
+
+@pytest.mark.parametrize("name", ARGUED)
+def test_what_could_break_cuda_or_its_like_is_argued(name: str) -> None:
+    before = unit(SITE).partition(f"\n{name}=")[0]
+    paragraph = before.rpartition("\n\n")[2]
+    comments = " ".join(line.removeprefix("# ") for line in paragraph.splitlines() if line.startswith("# "))
+    assert ARGUED[name] in comments
+
+
+@pytest.mark.parametrize("policy", ["continue", "stop", "kill"])
+def test_what_becomes_of_it_without_memory_can_be_set(policy: str) -> None:
+    found = directives(unit(replace(SITE, oom_policy=policy, memory_high=0)))
+    assert f"OOMPolicy={policy}" in found
+    assert not [line for line in found if line.startswith("MemoryHigh")]
+
+
+def test_a_run_folder_of_ones_own_is_made_anew_at_each_boot() -> None:
+    found = directives(unit(replace(SITE, state=Path("/var/lib/art/state"), run=Path("/run/art"))))
+    assert "RuntimeDirectory=art" in found
+    assert "StateDirectory=art/state" in found
+
+
 def test_a_value_can_neither_end_its_word_nor_be_a_variable() -> None:
     words = ["/a b/x", "50%h", 'say "$HOME"', "back\\slash", "semi;colon", ""]
     line = command(words)
