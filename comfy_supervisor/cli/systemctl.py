@@ -15,6 +15,8 @@ from .. import machine
 from ..errors import UserError
 from .common import warn
 
+_RUN = ("start", "restart")
+"""What systemctl is told that executes something of ours, of which only the journal has the words."""
 SYSTEM_UNITS = Path("/etc/systemd/system")
 
 
@@ -42,7 +44,8 @@ class Systemd:
         done = subprocess.run(self._argv("systemctl", *words), capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()
-            raise UserError(f"systemctl {' '.join(words)}: {said[0] if said else f'exit code {done.returncode}'}")
+            why = f"; comfy-supervisor service logs{' --user' * self.user} shows why" * (words[0] in _RUN)
+            raise UserError(f"systemctl {' '.join(words)}: {said[0] if said else f'exit code {done.returncode}'}{why}")
         return done.stdout
 
     def become(self, program: str, *words: str) -> NoReturn:

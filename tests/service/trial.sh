@@ -51,10 +51,98 @@ in_journal() { journalctl --no-pager --unit $unit --identifier "$1" --output cat
 
 gone() { ! "$@"; }
 
-first_boot() {
+settings() { # further lines; those that boot.sh has written stay at the beginning
+    { cat "$share/settings"; printf '%s\n' "$@"; } >/etc/comfy-supervisor/comfy-supervisor.toml
+}
+
+main_pid() { systemctl show -P MainPID $unit; }
+
+is() { [ "$(systemctl is-active $unit)" = "$1" ]; }
+
+as_the_service() { # in its namespace, as its account: a command
+    nsenter --target "$(main_pid)" --mount setpriv --reuid comfyui --regid comfyui --clear-groups "$@"
+}
+
+an_owners_unit() {
+    mkdir -p /etc/systemd/system/$unit.d
     printf '[Service]\nType=forking\nPIDFile=/run/old.pid\nExecStart=/bin/sh -c "sleep 1000 & echo $! >/run/old.pid"\n' >/etc/systemd/system/$unit
+    printf '[Service]\nUser=root\nExecStart=\nExecStart=/bin/false\n' >/etc/systemd/system/$unit.d/override.conf
+}
+
+verbs() {
+    ours service status | grep -q "Active: active (running)" || fail "service status"
+    ours service logs --lines 50 | grep -q "spawned: 'comfyui'" || fail "service logs"
+    (cd / && "$(dirname "$PYTHON")/supervisorctl" status comfyui | grep RUNNING) || fail "a bare supervisorctl"
+    before=$(main_pid)
+    ours service restart || fail "service restart"
+    [ "$(main_pid)" != "$before" ] || fail "service restart has restarted nothing"
+    until_ "service restart, and the API answers" 60 ask $api/queue
+    ours service stop || fail "service stop"
+    is inactive || fail "service stop has stopped nothing"
+    ours service start || fail "service start"
+    until_ "service stop, service start, and the API answers" 60 ask $api/queue
+    ours down || fail down
+    sleep 7 # RestartSec, and more
+    is inactive || fail "down: systemd has started it again"
+    say "ok: down, and it stays so"
+}
+
+an_older_unit() {
+    sed -i 's/^\(# Written by comfy-supervisor\).*/\1 0.0.1: an older one/; s/^RestartSec=.*/RestartSec=50/' /etc/systemd/system/$unit
+    systemctl daemon-reload
+}
+
+folders_elsewhere() {
+    settings '[paths]' 'state = "/srv/cs/state"' 'logs = "/srv/cs/logs"'
+    sed -i 's|^directory = .*|&\nextra_args = ["--output-directory", "/data/out"]|' /etc/comfy-supervisor/comfy-supervisor.toml
+    install -d -o comfyui /data/out
+    ours service install || fail "install with folders elsewhere"
+    until_ "folders elsewhere, some of which were not there, and the API answers" 60 ask $api/queue
+    [ "$(stat -c %U:%a /srv/cs/state)" = comfyui:700 ] || fail "the owner and mode of the state folder"
+    as_the_service touch /data/out/image.png || fail "the output folder can't be written to"
+    [ "$(grep Umask "/proc/$(main_pid)/status" | cut -f 2)" = 0027 ] || fail "the umask"
+    ! as_the_service touch /usr/local/x /srv/x /data/x 2>/dev/null || fail "more than that can be written to"
+    say "ok: it writes there, and nowhere else"
+}
+
+upgrade() {
+    [ "$(systemctl show -P RestartUSec $unit)" = 50s ] || fail "there is no older unit"
+    before=$(main_pid)
+    settings
+    ours service install || fail "install over an older unit"
+    [ "$(systemctl show -P RestartUSec $unit)" = 5s ] || fail "the older unit is still in force"
+    [ "$(main_pid)" != "$before" ] || fail "the changed unit was not taken over"
+    until_ "a unit of an older release is taken over, and the API answers" 60 ask $api/queue
+}
+
+changed_settings() {
+    before=$(main_pid)
+    settings '[comfyui.environment]' 'TRIAL = "changed"' 'STANDIN_START = "ignore_sigint"'
+    systemctl reload $unit || fail reload
+    until_ "reloaded: ComfyUI has what was changed" 60 grep -qz TRIAL=changed "/proc/$(pid_of standin/main.py)/environ"
+    [ "$(main_pid)" = "$before" ] || fail "a reload has restarted supervisord"
+    until_ "the API answers" 60 ask $api/queue
+    began=$(date +%s)
+    ours service stop || fail "a slow stop"
+    [ $(($(date +%s) - began)) -ge 9 ] || fail "ComfyUI was not given its time to stop"
+    [ "$(systemctl show -P Result $unit)" = success ] || fail "the slow stop counts as a failure"
+    until_ "one that does not hear SIGINT was given its time, and is gone" 5 gone pgrep --uid comfyui
+    settings '[gpu.tiers]' 'gpu_onyl = 1'
+    ! ours service start || fail "it starts with settings that are wrong"
+    ours service logs | grep "gpu.tiers.gpu_onyl" || fail "why it does not start is not in its log"
+    say "ok: what keeps it from starting stands in its log"
+    settings
+    ours service start || fail "service start"
+    until_ "mended, and the API answers" 60 ask $api/queue
+}
+
+first_boot() {
+    cp /etc/comfy-supervisor/comfy-supervisor.toml "$share/settings"
+    an_owners_unit
     ours service install --create-user || fail install
-    [ -e /etc/systemd/system/$unit.before-comfy-supervisor ] || fail "the unit that was there is not kept"
+    for each in $unit.before-comfy-supervisor $unit.d.before-comfy-supervisor/override.conf; do
+        [ -e /etc/systemd/system/$each ] || fail "$each of the unit that was there is not kept"
+    done
     until_ "installed, and the API answers" 90 ask $api/queue
     [ "$(stat -c %U:%a /run/comfy-supervisor/supervisor.sock)" = comfyui:700 ] || fail "the socket's mode"
     [ "$(ps -o uid= -p "$(systemctl show -P MainPID $unit)")" -ne 0 ] || fail "supervisord runs as root"
@@ -67,9 +155,11 @@ first_boot() {
     ours render || fail "render by root"
     [ -z "$(find /var/lib/comfy-supervisor -user root)" ] || fail "root has left files of its own"
     say "ok: what root does is done as the service's account"
-    systemctl reload $unit || fail reload
-    say "ok: reloaded"
-    until_ "the API answers" 60 ask $api/queue
+    verbs
+    folders_elsewhere
+    an_older_unit
+    upgrade
+    changed_settings
     ask $api/prompt '{"prompt_id": "11111111-2222-4333-8444-555555555555", "prompt": {"1": {"class_type": "StandinSleep", "inputs": {"seconds": 900}}}}' || fail submit
     until_ "a job is submitted" 30 holds $api/queue 11111111-2222-4333-8444-555555555555
     until_ "ComfyUI's log is in the journal" 30 in_journal comfyui "imitated"
