@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from comfy_supervisor.gpu.sights import GRAVE_XIDS, Device, Knowledge, understand
+from comfy_supervisor.gpu.sights import Device, Knowledge, understand
 from comfy_supervisor.model import Driver
 from comfy_supervisor.model import GpuSight as Sight
 
@@ -148,13 +148,19 @@ class TestXids:
         known = learn(line(row(), xids=[[5.0, 0, None, 31]]), line(row(), xids=[[9.0, 0, None, 31]]))
         assert sight(known, since=6.0).xids == (31,)
 
-    @pytest.mark.parametrize("xid", sorted(GRAVE_XIDS))
+    @pytest.mark.parametrize("xid", [46, 48, 62, 64, 79, 95, 119, 120, 140, 143])
     def test_grave_one_is_a_fault_until_it_is_forgotten(self, xid: int) -> None:
         known = learn(line(row(), xids=[[5.0, 0, None, xid]]), line(row()))
         assert f"GPU 0: the driver reported Xid {xid}: " in sight(known, since=6.0).fault
         assert sight(known).xids == ()
         assert (known.working, known.complete) == (0, False)
         assert sight(learn(line(row()), known=known.without(GPU))) == Sight()
+
+    def test_no_other_is(self) -> None:
+        others = set(range(200)) - {46, 48, 62, 64, 79, 95, 119, 120, 140, 143}
+        known = learn(line(row(), xids=[[5.0, 0, None, xid] for xid in sorted(others)]))
+        assert sight(known).fault == ""
+        assert set(sight(known).xids) == others
 
     def test_another_gpus(self) -> None:
         known = learn(line(row(), row(1, "GPU-1"), xids=[[5.0, 1, None, 79]]))

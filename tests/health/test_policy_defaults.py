@@ -22,6 +22,7 @@ from comfy_supervisor.model import GpuSight
 
 from .looks import (
     DEAF,
+    FAST_RULES,
     GIB,
     MIB,
     NOBODY,
@@ -560,6 +561,91 @@ def test_what_we_ended_is_counted_once_also_over_a_restart_of_the_listener() -> 
     day.now += 500
     day.look(**new_life(101), ending=Ending("exited: terminated by SIGKILL; not expected"))
     assert len(day.state.restarts) == 1
+
+
+@pytest.mark.parametrize("xid", [13, 31, 43, 45, 63, 68, 94, 109])
+def test_errors_of_the_drivers_that_count_with_another_sign(xid: int) -> None:
+    day = Day().working()
+    day.run(60, gpu=GpuSight(xids=(xid,)))
+    assert day.done() == []
+    day.look(gpu=GpuSight(xids=(xid,)), finished=finished("bad", failure=Failure.CUDA))
+    assert day.done() == ["restart"]
+    assert f"Xid {xid}," in day.verdict.reason
+
+
+@pytest.mark.parametrize("xid", [*range(1, 13), *range(14, 31), 32, 37, 44, 61, 64, 69, 74, 92, 93, 110, 119])
+def test_errors_of_the_drivers_that_do_not(xid: int) -> None:
+    """Those that need a person come as a fault of the GPU."""
+    day = Day().working()
+    day.look(gpu=GpuSight(xids=(xid,)), finished=finished("bad", failure=Failure.CUDA))
+    assert day.done() == []
+
+
+@pytest.mark.parametrize(
+    ("figures", "active"),
+    [
+        ({"cores": 0.19}, False),
+        ({"cores": 0.21}, True),
+        ({"pace": 1_048_000}, False),
+        ({"pace": 1_049_000}, True),
+        ({"starved": 0.49}, False),
+        ({"starved": 0.51}, True),
+    ],
+)
+def test_what_activity_is(figures: dict[str, float], active: bool) -> None:
+    """A fifth of a CPU, 1 MiB a second, half a CPU that is waited for."""
+    day = Day().working()
+    day.run(200, **runs(), **figures)  # type: ignore[arg-type]
+    assert day.done() == ([] if active else ["interrupt", "restart"])
+
+
+def test_five_idle_seconds_come_before_a_restart_that_is_planned() -> None:
+    day = Day(Rules(recycle_after=3600)).working(3600)
+    day.look(**runs())
+    for _ in range(5):
+        day.now += 1
+        assert day.look().deed is Deed.NOTHING
+    day.now += 1
+    day.look()
+    assert day.verdict.cause == RECYCLED
+
+
+def test_three_good_answers_in_a_row_end_the_doubts() -> None:
+    day = Day().working()
+    day.look(**DEAF)
+    words = []
+    for _ in range(3):
+        day.now += 1
+        words.append(day.look().word)
+    assert words == [Word.SUSPECT, Word.SUSPECT, Word.IDLE]
+
+
+FAST_BOUNDS = [
+    ("a job deadlocks", runs(), "S", 60),
+    ("its API is dead", DEAF, "S", 25),
+    ("its port is closed", REFUSED, "S", 25),
+    ("a signal stopped it", DEAF, "T", 12),
+]
+
+
+@pytest.mark.parametrize(
+    ("look", "status", "bound"), [each[1:] for each in FAST_BOUNDS], ids=[e[0] for e in FAST_BOUNDS]
+)
+def test_the_preset_for_short_jobs_keeps_its_bounds(look: dict[str, Any], status: str, bound: float) -> None:
+    """Until the deed; of what is left, 10 s are for a process that does not hear SIGINT, and none for one stopped."""
+    day = Day(FAST_RULES).working()
+    began = day.now
+    day.run(100, status=status, **look)
+    assert took(day, began) <= bound - (0 if status == "T" else 10)
+
+
+def test_the_preset_for_short_jobs_leaves_alone_what_works() -> None:
+    day = Day(FAST_RULES).working()
+    day.run(60, cores=1.0, **runs())
+    day.run(60, cores=1.0, **DEAF)
+    day.run(60, pace=2 * MIB, **runs())
+    day.run(600, **runs(patience=Patience.REMOTE))
+    assert day.done() == []
 
 
 @pytest.mark.parametrize("require", [True, False])
