@@ -600,8 +600,9 @@ def test_what_activity_is(figures: dict[str, float], active: bool) -> None:
 
 
 def test_five_idle_seconds_come_before_a_restart_that_is_planned() -> None:
-    day = Day(Rules(recycle_after=3600)).working(3600)
-    day.look(**runs())
+    day = Day(Rules(recycle_after=600)).working(500)
+    day.run(60, cores=1.0, **runs())
+    assert day.done() == []
     for _ in range(5):
         day.now += 1
         assert day.look().deed is Deed.NOTHING
