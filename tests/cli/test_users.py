@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 import comfy_supervisor
 from comfy_supervisor import machine, plan
@@ -149,7 +150,7 @@ class TestOwnAccount:
         nobodys.ok("up", "-d")
         prompt_id = nobodys.submit(sleep_job(3.0))
         before = nobodys.pid()
-        wait_until(lambda: "running" in nobodys.ok("jobs"), what="the job runs")
+        wait_until(lambda: requests.get(f"{nobodys.url}/queue", timeout=30).json()["queue_running"])
         os.kill(before, signal.SIGKILL)
         wait_until(lambda: nobodys.rpc.state() and nobodys.pid() != before)
         nobodys.wait_for_api()
