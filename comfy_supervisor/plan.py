@@ -6,7 +6,7 @@ import shlex
 import site
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -93,7 +93,7 @@ class Plan:
     def notes(self) -> tuple[str, ...]:
         """What an operator should know, each once."""
         found = (note for invocation in self.invocations for note in invocation.notes)
-        return tuple(dict.fromkeys((*_root_note(self), *_lost_notes(self), *found)))
+        return tuple(dict.fromkeys((*_root_note(self), *_run_note(self), *_lost_notes(self), *found)))
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def make(loaded: Loaded, *, fragment: bool = False) -> Plan:
     Nothing is written. Raises UserError if something can't be meant, found or proved.
     """
     here = machine.look()
-    places = paths.choose(loaded, here)
-    if not paths.socket_fits(places.run):
+    places = _places(loaded, here, fragment)
+    if not fragment and not paths.socket_fits(places.run):
         raise UserError(f'paths.run = "{places.run}": too long for a unix socket; set a shorter one')
     account = _account(loaded, here)
     if account:
@@ -131,6 +131,17 @@ def _refuse_in_its_hands(places: Paths, account: Account) -> None:
         if theirs:
             why = f"{max(theirs)} belongs to comfyui.user, {account.name}, who could change it"
             raise UserError(f'paths.{key} = "{folder}": {why}; choose one that lies in folders of root\'s')
+
+
+def _places(loaded: Loaded, here: Machine, fragment: bool) -> Paths:
+    """Return the folders to use.
+
+    After a reboot nobody who may do so makes those in /run anew for the account that a fragment's ComfyUI runs as:
+    there they are below the state folder, which lasts.
+    """
+    places = paths.choose(loaded, here)
+    lasting = fragment and loaded.settings.comfyui.user and not loaded.settings.paths.run
+    return replace(places, run=places.state / "run") if lasting else places
 
 
 def _refuse_out_of_reach(places: Paths, installation: Installation, account: Account, *, extension: bool) -> None:
@@ -158,7 +169,7 @@ def _above(places: Paths) -> Iterator[Path]:
 def compose(loaded: Loaded, facts: Facts, *, fragment: bool = False) -> Plan:
     """Choose and prove as `make` does, from what was found; raises UserError likewise."""
     here = facts.machine
-    places = paths.choose(loaded, here)
+    places = _places(loaded, here, fragment)
     chosen, memory = instances.choose(loaded.settings, facts.report, recalled(places))
     shared = site_of(loaded, facts, places)
     invocations = tuple(_invocation(instance, shared) for instance in chosen)
@@ -311,6 +322,14 @@ def _device(device: Gpu, instance: Instance | None) -> str:
     use = device.problem or (f"{instance.program}, port {instance.port}" if instance else "not used")
     memory = f"{device.memory_mib} MiB" if device.memory_mib else ""
     return f"GPU {device.index}: {', '.join(filter(None, (device.name, memory, device.uuid or device.pci)))}: {use}"
+
+
+def _run_note(plan: Plan) -> Iterator[str]:
+    """Warn of a run folder that a reboot takes away from the account that ComfyUI runs as."""
+    run = plan.paths.run
+    passing = any(run.is_relative_to(folder) for folder in ("/run", "/var/run"))
+    if plan.configuration.fragment and plan.site.account and passing:
+        yield f'paths.run = "{run}": is gone after a reboot, and {plan.site.account.name} can\'t make it; leave it out'
 
 
 def _lost_notes(plan: Plan) -> Iterator[str]:

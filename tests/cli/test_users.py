@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -17,7 +19,7 @@ import pytest
 import requests
 
 import comfy_supervisor
-from comfy_supervisor import machine, plan
+from comfy_supervisor import machine, paths, plan
 from comfy_supervisor.comfyui.torch import torch_facts
 from comfy_supervisor.model import Installation
 from tests.cli.service import Service
@@ -181,6 +183,51 @@ class TestOwnAccount:
         assert {path.stat().st_uid for path in (roots, roots / "precious", nobodys.conf)} == {0}
         assert psutil.Process(nobodys.pid()).username() == NAME
         assert "can't be" not in nobodys.log()
+
+
+class TestFragment:
+    """In the conf.d of a supervisord that knows nothing of our folders."""
+
+    @pytest.fixture
+    def shared(self, base: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+        """Give a service of root's with this machine's shared folders, at another place."""
+        service = Service(base=base)
+        service.folder.chmod(0o711)
+        monkeypatch.setattr(sys, "executable", str(service.python))
+        for module in (paths, machine):
+            monkeypatch.setattr(module, "SHARED_STATE", service.folder / "var")
+            monkeypatch.setattr(module, "SHARED_RUN", service.folder / "run")
+        service.file.write_text(
+            f'comfyui = {{directory = "standin", port = {service.port}, user = "{NAME}"}}\ngpu.devices = "cpu"\n'
+        )
+        yield service
+        service.close()
+
+    def test_after_a_reboot_the_account_can_still_write_its_hold(self, shared: Service) -> None:
+        shared.ok("render", "--fragment", "-o", "conf.d")
+        shutil.rmtree(shared.folder / "run", ignore_errors=True)  # it is on a tmpfs
+        text = (shared.folder / "conf.d" / "comfyui.conf").read_text()
+        environ = dict(re.findall(r'(COMFY_SUPERVISOR_\w+)="(.*?)"', text))
+        words = [str(shared.python), "-I", "-m", "comfy_supervisor.launch", "cpu", "--", "true"]
+        nobody = pwd.getpwnam(NAME)
+        with (
+            socket.create_server(("127.0.0.1", shared.port)),
+            subprocess.Popen(
+                words, user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[], env=environ, cwd="/"
+            ) as it,
+        ):
+            hold = Path(environ["COMFY_SUPERVISOR_RUN"]) / "hold.json"
+            wait_until(hold.exists, what="a hold, since the port is taken")
+            it.terminate()
+        assert hold.is_relative_to(shared.folder / "var")
+
+    def test_one_that_is_set_to_be_lost_is_warned_of(self, shared: Service) -> None:
+        shared.file.write_text(shared.file.read_text() + 'paths.run = "/run/comfy-supervisor-test"\n')
+        try:
+            said = shared.run("render", "--fragment", "-o", "conf.d").stderr
+        finally:
+            shutil.rmtree("/run/comfy-supervisor-test", ignore_errors=True)
+        assert f"is gone after a reboot, and {NAME} can't make it" in said
 
 
 class TestHostileAccount:
