@@ -1,4 +1,4 @@
-"""Why a ComfyUI does not get going, from the end of its log."""
+"""Why a ComfyUI does not get going, from the end of its log and what supervisord says of its end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from . import catalogue
 from .catalogue import Explanation
-from .launch import holds, records
+from .launch import holds, lastword, records
 from .launch.holds import Hold
 
 _TAIL = 1 << 20
@@ -15,19 +15,37 @@ _OF_DEATHS = (holds.BACKOFF, holds.GAVE_UP, holds.CONFIGURATION)
 """The holds for what the lives before ended of."""
 
 
-def ended(log: Path) -> Explanation | None:
-    """Return why the last life in a log ended; None if that isn't known, or there is no log."""
+def ended(log: Path, ending: str = "") -> Explanation | None:
+    """Return why the last life in a log ended; None if that isn't known, or somebody asked for it.
+
+    ``ending``: how it ended, in supervisord's words, which may stand in a longer text.
+    """
+    if ending.startswith("stopped: "):
+        return None
+    code, number = lastword.how(ending)
     try:
         with log.open("rb") as stream:
-            found = catalogue.explain_chunks([records.tail(stream, _TAIL)])
+            text = lastword.without_next(records.tail(stream, _TAIL).decode(errors="replace"))
     except OSError:
         return None
+    found = catalogue.explain_chunks([text.encode()], exit_code=code, signal=number)
     return None if found.cause in catalogue.TELLS_NOTHING else found
 
 
-def held(hold: Hold, log: Path) -> Explanation | None:
+def died(log: Path, url: str, program: str, pid: int = 0) -> Explanation | None:
+    """Return the same of a program's process, by default the one that ended last; ``url``: where supervisord answers.
+
+    Takes up to two seconds where that doesn't answer.
+    """
+    return ended(log, lastword.ending(url, program.rpartition(":")[2], pid))
+
+
+def held(hold: Hold, log: Path, url: str, program: str) -> Explanation | None:
     """Return why the life before a hold ended, where that is what it holds for; None if that isn't known."""
-    found = ended(log) if hold.reason in _OF_DEATHS else None
+    if hold.reason not in _OF_DEATHS:
+        return None
+    in_text = any(each is not None for each in lastword.how(hold.text))
+    found = ended(log, hold.text) if in_text else died(log, url, program)
     return found if found and hold.cause in ("", "unknown", found.cause) else None
 
 

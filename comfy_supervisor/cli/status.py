@@ -11,6 +11,7 @@ import click
 from .. import status, why
 from ..launch import lastword
 from ..programs import LISTENER
+from ..rendered import Service
 from ..settings import Loaded
 from ..status import Status
 from . import incidents, supervised
@@ -29,7 +30,8 @@ COLOURS = {"RUNNING": "green", "HELD": "red", "FATAL": "red", "BACKOFF": "yellow
 @with_usable_settings
 def command(loaded: Loaded, exit_code: bool, as_json: bool) -> int:
     """HELD: the launcher keeps ComfyUI from starting, and says why; comfy-supervisor start overrides it."""
-    rows = status.look(supervised.read(loaded))
+    service = supervised.read(loaded)
+    rows = status.look(service)
     if as_json:
         print_json([_row(row) for row in rows])
     else:
@@ -39,13 +41,18 @@ def command(loaded: Loaded, exit_code: bool, as_json: bool) -> int:
                 click.echo(f"{row.instance.program}: {line}")
             if row.text and not row.ready and not (row.health and row.text in row.health.reason):
                 click.echo(f"{row.instance.program}: {row.text}")
-            for line in why.told(why.held(row.hold, row.instance.log) if row.hold else None):
+            for line in _why(service, row):
                 click.echo(f"{row.instance.program}: {line}")
             if row.instance.standin:
                 click.echo(f"{row.instance.program}: the stand-in, not ComfyUI: it generates no images")
             if incident := incidents.newest(row.instance):
                 click.echo(f"last incident, {incidents.told(incident, time.time())}")
     return int(exit_code and not all(row.ready and _well(row) for row in rows))
+
+
+def _why(service: Service, row: Status) -> Sequence[str]:
+    """Return why it is held back, where that is for a death."""
+    return why.told(why.held(row.hold, row.instance.log, service.url, row.instance.program)) if row.hold else ()
 
 
 def _well(row: Status) -> bool:

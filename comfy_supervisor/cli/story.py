@@ -40,6 +40,7 @@ class Story:
     """Turns looks at the instances into lines for a person."""
 
     chapters: dict[str, Chapter] = field(default_factory=dict)
+    _deaths: list[tuple[str, int]] = field(default_factory=list)
 
     def tell(self, statuses: Iterable[Status], log_sizes: Mapping[str, int], now: float) -> list[str]:
         """Return what is new since the last look; ``now`` in seconds, by any clock that doesn't jump."""
@@ -49,8 +50,16 @@ class Story:
             size = log_sizes.get(status.instance.program, 0)
             if size != chapter.log_size:
                 chapter.log_size, chapter.log_moved = size, now
+            pid = chapter.pid
             lines += [f"{status.instance.program}: {line}" for line in _news(chapter, status, now)]
+            if pid and chapter.pid != pid:
+                self._deaths.append((status.instance.program, pid))
         return lines
+
+    def deaths(self) -> list[tuple[str, int]]:
+        """Return the programs and the processes of theirs that have ended since this was asked last."""
+        found, self._deaths = self._deaths, []
+        return found
 
     def line(self, now: float) -> str:
         """Return where those stand that aren't ready yet, in one line; empty when all are."""

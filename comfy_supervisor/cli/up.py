@@ -111,6 +111,7 @@ def _stay(service: Service, process: subprocess.Popen[bytes], exit_on_give_up: b
     try:
         while process.poll() is None:
             statuses = waiting.look(service, story)
+            waiting.explain_deaths(service, story)
             if exit_on_give_up and hope.is_gone(statuses, time.monotonic()):
                 waiting.say("all that is to run is given up (--exit-on-give-up): stopping supervisord")
                 return NO

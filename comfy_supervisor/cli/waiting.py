@@ -83,5 +83,14 @@ def _explain(service: Service, programs: Sequence[str]) -> None:
     for instance in service.named(programs):
         click.echo(f"{instance.program} does not get ready; the end of {instance.log}:", err=True)
         click.echo(daemon.last_words(instance.log), err=True, nl=False)
-        for line in why.told(why.ended(instance.log)):
+        for line in why.told(why.died(instance.log, service.url, instance.program)):
             click.echo(f"{instance.program}: {line}", err=True)
+
+
+def explain_deaths(service: Service, story: Story) -> None:
+    """Say of the processes that have ended since the last call why, where that is known and nobody asked for it."""
+    for program, pid in story.deaths():
+        for instance in service.instances:
+            if instance.program == program:
+                for line in why.told(why.died(instance.log, service.url, program, pid)):
+                    say(f"{program}: {line}")

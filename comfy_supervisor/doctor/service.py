@@ -35,7 +35,7 @@ def supervisord(patient: Patient) -> Iterator[Finding]:
     pid = supervisor.pid()
     if isinstance(pid, int):
         yield _release(pid, supervisor.version())
-        yield from (_held(one, hold) for one in service.instances if (hold := status.hold(one)))
+        yield from (_held(service.url, one, hold) for one in service.instances if (hold := status.hold(one)))
     elif "timed out" in pid.text:
         mend = f"look for a stopped supervisord (ps, state T): kill -CONT it, or kill it and remove {service.socket}"
         yield finding.problem("supervisord", pid.text, "an answer, or nobody there", mend)
@@ -55,10 +55,10 @@ def _release(pid: int, running: rpc.Answer[str]) -> Finding:
     return finding.warning("supervisord", found, wanted, "comfy-supervisor down, then up, when it suits you")
 
 
-def _held(instance: Rendered, hold: holds.Hold) -> Finding:
+def _held(url: str, instance: Rendered, hold: holds.Hold) -> Finding:
     """Tell why the launcher keeps an instance from starting."""
     found = f"{instance.program} is held back ({hold.reason}): {hold.text}"
-    explained = why.held(hold, instance.log)
+    explained = why.held(hold, instance.log, url, instance.program)
     if explained:
         found = f"{found}; {explained.cause}: {explained.explanation}"
     mend = f"{explained.fix if explained else 'mend that'}; to start it now: comfy-supervisor start {instance.program}"

@@ -59,6 +59,15 @@ class TestBackground:
         assert told[1].startswith("comfyui: fix: ")
         wait_until(lambda: all(line in service.ok("status") for line in told), what="the status says so, too")
 
+    def test_start_says_what_held_it_back_and_whether_it_dies_again(self, service: Service) -> None:
+        settings = {"environment": {"STANDIN_START": "missing_module"}}
+        service.settings(comfyui=settings, restart={"first_delay": 1000, "longest_delay": 1000})
+        service.run("up", "-d")
+        wait_until(lambda: service.ok("status").count("missing_module: "), what="the hold")
+        done = service.run("start")
+        assert "comfyui: before, missing_module: " in done.stdout
+        assert "comfyui: again, missing_module: " in done.stderr
+
     def test_ctrl_c_while_it_waits_leaves_it_in_the_background(self, service: Service) -> None:
         service.settings(comfyui={"environment": {"STANDIN_START": "slow:2"}})
         up = service.start("up", "-d")
@@ -183,6 +192,18 @@ class TestForeground:
         done = service.run("up", "--detach", "--exit-on-give-up")
         assert done.returncode == 2
         assert "it doesn't go with --detach" in done.stderr
+
+    def test_what_it_died_of_is_told_as_it_happens(self, service: Service) -> None:
+        """Once for each death, with the mend, and nothing of that for the end that Ctrl-C asks for."""
+        settings = {"environment": {"STANDIN_START": "abort"}}
+        service.settings(comfyui=settings, restart={"first_delay": 1000, "longest_delay": 1000})
+        up = service.start("up")
+        up.wait_for("comfyui: segfault: ")
+        up.wait_for("comfyui: fix: ")
+        up.wait_for("2 short lives in a row")
+        up.interrupt()
+        assert up.end() == 130
+        assert up.output.count("comfyui: segfault: ") == up.output.count(" ended\n") == 2
 
     def test_what_happens_is_told_as_it_happens(self, service: Service) -> None:
         up = service.start("up")

@@ -92,7 +92,7 @@ def test_backing_off_is_only_a_warning() -> None:
     nowhere = Path("/nowhere")
     instance = rendered.Rendered("comfyui", "cpu", ("127.0.0.1:8188",), nowhere, nowhere, nowhere, "")
     hold = holds.Hold(holds.BACKOFF, "three short lives", 0.0, 10.0)
-    assert service._held(instance, hold).verdict is Verdict.WARNING
+    assert service._held("unix:///nowhere", instance, hold).verdict is Verdict.WARNING
 
 
 @pytest.mark.parametrize(("installed", "verdict"), [("4.3.0", Verdict.OK), ("4.2.5", Verdict.WARNING)])
