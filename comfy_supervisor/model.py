@@ -52,7 +52,7 @@ class Driver(str, Enum):
 
     OK = "ok"
     NO_HARDWARE = "no_hardware"
-    """No NVIDIA device on the PCI bus, and no NVML: a machine for ``--cpu``."""
+    """No NVIDIA device on the PCI bus or beside it, and no NVML: a machine for ``--cpu``."""
     NO_LIBRARY = "no_library"
     """NVIDIA hardware without libnvidia-ml.so.1."""
     NOT_LOADED = "not_loaded"

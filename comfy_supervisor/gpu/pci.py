@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ENVIRONMENT = "COMFY_SUPERVISOR_PCI_DEVICES"
+THIS_MACHINES = Path("/sys/bus/pci/devices")
 _NVIDIA = "0x10de"
 _DISPLAY = "0x03"
 """The class of VGA (0x0300) and 3D (0x0302) controllers; not of a GPU's audio function, nor of NVSwitches."""
@@ -17,7 +18,8 @@ def devices_folder() -> Path:
 
     The environment's COMFY_SUPERVISOR_PCI_DEVICES names another, for tests and for odd machines.
     """
-    return Path(os.environ.get(ENVIRONMENT) or "/sys/bus/pci/devices")
+    named = os.environ.get(ENVIRONMENT)
+    return Path(named) if named else THIS_MACHINES
 
 
 def nvidia_gpus(devices: Path) -> tuple[str, ...]:

@@ -430,6 +430,14 @@ class TestDriver:
         nvml.hardware()
         assert "no NVIDIA GPU is on the PCI bus any more" in self.trouble(good)
 
+    def test_a_gpu_of_windows_without_a_driver(
+        self, gpu_service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(gpu, "detect", partial(gpu.detect, root=tmp_path))
+        (tmp_path / "dev").mkdir()
+        (tmp_path / "dev" / "dxg").touch()
+        assert "this is WSL 2" in self.trouble(gpu_service)
+
     def test_no_hardware_at_all_is_a_machine_for_the_cpu(self, gpu_service: Service) -> None:
         assert " --cpu " in gpu_service.ok("render", "--stdout")
 

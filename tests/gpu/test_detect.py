@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -96,6 +97,34 @@ class TestDriver:
         report = detect()
         assert report.driver is Driver.NO_HARDWARE
         assert trouble(report)
+
+    @pytest.mark.parametrize("has_library", [True, False])
+    @pytest.mark.parametrize(
+        ("file", "content", "words"),
+        [
+            ("dev/dxg", b"", ("WSL 2", "driver in Windows")),
+            ("dev/nvhost-ctrl-gpu", b"", ("Tegra", "JetPack")),
+            ("proc/device-tree/compatible", b"nvidia,p3737\0nvidia,tegra234\0", ("Tegra", "JetPack")),
+        ],
+    )
+    def test_a_gpu_that_is_on_no_bus_is_no_machine_for_the_cpu(
+        self, nvml: Nvml, tmp_path: Path, file: str, content: bytes, words: tuple[str, ...], has_library: bool
+    ) -> None:
+        if has_library:
+            nvml.cards([])
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).write_bytes(content)
+        report = detect(root=tmp_path)
+        assert report.driver is Driver.BROKEN
+        assert [word for word in words if word not in trouble(report)] == []
+        nvml.cards(["NVIDIA GeForce RTX 4070"])
+        nvml.hardware()
+        assert detect(root=tmp_path).driver is Driver.OK
+
+    def test_another_makers_board_is_one(self, tmp_path: Path) -> None:
+        (tmp_path / "proc" / "device-tree").mkdir(parents=True)
+        (tmp_path / "proc" / "device-tree" / "compatible").write_bytes(b"raspberrypi,5-model-b\0brcm,bcm2712\0")
+        assert detect(root=tmp_path).driver is Driver.NO_HARDWARE
 
     def test_errors_of_another_kind_are_told_even_without_hardware(self, nvml: Nvml) -> None:
         """WSL 2 has no PCI device for its GPU: a broken driver there is no reason to take the CPU."""
