@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from .. import rpc
@@ -16,6 +17,7 @@ from ..jobs.fate import Policy
 from ..jobs.job import Job, Process
 from ..jobs.job import Life as JobsLife
 from ..jobs.porter import Porter, Sighting, Told, Ward
+from ..launch import lastword
 from .alarms import Alarms
 from .blackbox import BlackBox
 from .gaps import Gaps
@@ -57,7 +59,7 @@ class Watch:
         self._ledger = Ledger(watched, boot_id)
         self._gaps = Gaps(Path(watched.state))
         self.alarms = Alarms(watched.program, watched.id, watched.rules)
-        self._porter = _porter(watched, say, self._settled)
+        self._porter = _porter(watched, supervisor.url, say, self._settled)
         self._company_until = float("-inf")
         """When what befell others as well counts against this one alone."""
         self._nudged = threading.Event()
@@ -127,6 +129,8 @@ class Watch:
         self._tell(before, after, seen)
         self._write(before, after, seen, verdict, now)
         self.state = after
+        if before.life and seen.life and before.life.process != seen.life.process:
+            self._porter.ended(_process(before.life))
         self._porter.see(_sighting(seen, after))
         self._box.notice(before, after, seen, verdict, now)
         self.alarms.look(before, after, seen, verdict, time.time())
@@ -206,10 +210,13 @@ class Watch:
             self._senses.api.interrupt(verdict.prompt_id, self.watched.rules.deadline)
 
 
-def _porter(watched: Watched, say: Callable[[str], None], settled: Told) -> Porter:
+def _porter(watched: Watched, url: str, say: Callable[[str], None], settled: Told) -> Porter:
     policy = Policy(watched.replay, watched.max_age)
-    ward = Ward(watched.state, watched.url, policy, watched.history, watched.extension)
-    return Porter(ward, lambda text: say(f"{watched.program}: {text}"), settled)
+    ward = Ward(
+        watched.state, watched.url, policy, watched.history, watched.extension, seen_every=watched.rules.probe_every
+    )
+    ending = partial(lastword.own_ending, url, watched.program.rpartition(":")[2])
+    return Porter(ward, lambda text: say(f"{watched.program}: {text}"), settled, ending)
 
 
 def _sighting(seen: Observation, state: State) -> Sighting:
@@ -218,8 +225,7 @@ def _sighting(seen: Observation, state: State) -> Sighting:
     answers = seen.reply is Reply.GOOD and not state.ended
     works = state.word in _WORKS and seen.worker != "dead" and not state.poisoned and seen.held != "poisoned"
     ready = answers and works and not seen.maintenance and seen.hand is Hand.IDLE
-    ending = None if seen.ending is None else seen.ending.text
-    return Sighting(runs, answers, ready, ending, work=f"{seen.queue} {state.finished}")
+    return Sighting(runs, answers, ready, work=f"{seen.queue} {state.finished}")
 
 
 def _process(life: Life) -> Process:

@@ -63,6 +63,9 @@ class Queue:
 class Server(Protocol):
     """What is asked of ComfyUI."""
 
+    is_long: bool
+    """Whether the last answer was too long to be read."""
+
     def queue(self) -> Queue | None:
         """Return the unfinished jobs."""
 
@@ -80,8 +83,8 @@ class Comfy:
         """Keep the API's root, and how many seconds any answer is waited for; asks nobody yet."""
         self._client = Client(url)
         self._deadline = deadline
-        self.trouble = ""
-        """Why the last question could not be answered, where that would never end by itself."""
+        self.is_long = False
+        """Whether the last answer was too long to be read, which will not end by itself."""
 
     def queue(self) -> Queue | None:
         """Return the unfinished jobs; None: can't be told."""
@@ -134,9 +137,8 @@ class Comfy:
                 if answer.status == _NOT_FOUND:
                     return unknown
                 body = answer.read(LONGEST + 1)
-                is_long = len(body) > LONGEST
-                self.trouble = f"{path} is longer than {LONGEST / 1e6:g} MB: jobs wait until it is shorter" * is_long
-                return json.loads(body) if answer.status == _OK and not is_long else None
+                self.is_long = len(body) > LONGEST
+                return json.loads(body) if answer.status == _OK and not self.is_long else None
         except Exception:  # noqa: BLE001  # it can't be told
             return None
 

@@ -62,7 +62,8 @@ class Job:
     secrets: str
     """Names of the API keys that came with it and are not kept, separated by commas."""
     asked: str
-    """Who asked it to give up: ``user``, ``listener``; ``obeyed``: the listener did, and it has."""
+    """Who asked it to give up: ``user``, ``listener``, with a ``+`` for each request that ComfyUI has not come to yet;
+    ``obeyed``: the listener did, and it has."""
     waits: Waits
     suspect: int
     """Deaths that it is suspected of."""

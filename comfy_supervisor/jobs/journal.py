@@ -94,12 +94,30 @@ class Journal:
             if life and life.is_of(process):
                 sql.execute("UPDATE lives SET cause = ?, guilt = ? WHERE id = ?", (cause, guilt.value, life.id))
 
+    def ended(self, process: Process, guilt: Guilt) -> None:
+        """Note what a process's end says of the job of its last life, unless that life was ended by the listener."""
+        with self._transaction() as sql:
+            of_pid = f"SELECT {_LIFE} FROM lives WHERE boot = ? AND pid = ? ORDER BY id DESC"
+            lives = map(_life, sql.execute(of_pid, (process.boot, process.pid)).fetchall())
+            last = next((life for life in lives if life.is_of(process)), None)
+            if last:
+                sql.execute("UPDATE lives SET guilt = coalesce(guilt, ?) WHERE id = ?", (guilt.value, last.id))
+
     def unsettled(self, current: Life | None) -> list[Life]:
-        """Return the dead lives that have left jobs behind, the oldest first; all but ``current`` are dead."""
+        """Return the dead lives that have left jobs behind, the oldest first; all but ``current`` are dead.
+
+        One that another followed in the same process was ended by ComfyUI-Manager's restart, and by no job. One that
+        the journal does not know is dead: who speaks for a life enters that first.
+        """
         of_jobs = f"SELECT DISTINCT life FROM jobs WHERE {_UNFINISHED} AND life IS NOT NULL"
         with self._transaction(_READ) as sql:
-            rows = sql.execute(f"SELECT {_LIFE} FROM lives WHERE id IN ({of_jobs}) ORDER BY id").fetchall()
-            return [life for life in map(_life, rows) if current is None or life.id != current.id]
+            lives = list(map(_life, sql.execute(f"SELECT {_LIFE} FROM lives ORDER BY id").fetchall()))
+            left = {life for (life,) in sql.execute(of_jobs).fetchall()} - {current.id if current else None}
+        unknown = sorted(left - {life.id for life in lives})
+        return [
+            *(Life(number, "", "", 0, 0.0, "extension", "", None) for number in unknown),
+            *(_followed(life, lives) for life in lives if life.id in left),
+        ]
 
     def settle(self, life: Life, guilt: Guilt, fate: Fate) -> list[Job]:
         """Decide on all that a dead life has left behind; return those jobs as they are now, in order."""
@@ -155,15 +173,20 @@ class Journal:
     def obeyed(self, job: Job) -> None:
         """Note that a job gave up because the listener asked it to."""
         with self._transaction() as sql:
-            sql.execute("UPDATE jobs SET asked = 'obeyed' WHERE seq = ? AND asked = 'listener'", (job.seq,))
+            sql.execute(f"UPDATE jobs SET asked = 'obeyed' WHERE seq = ? AND {rows.IS_LISTENERS}", (job.seq,))
 
     def ask(self, prompt_id: str, by: str = "listener") -> bool:
-        """Note that a running job is about to be asked to give up; return whether it is known. A user's word wins."""
+        """Note that a running job is about to be asked to give up; return whether it is known. A user's word wins.
+
+        To be called before each request: as many are taken for the listener's by ComfyUI's extension, the next is a
+        user's.
+        """
+        asked = "'user'" if by == "user" else rows.MARK
         with self._transaction() as sql:
             sql.execute(
-                f"UPDATE jobs SET asked = ?, state = 'running' WHERE prompt_id = ? AND {_UNFINISHED} "
-                "AND life IS NOT NULL AND (asked = '' OR ? = 'user')",
-                (by, prompt_id, by),
+                f"UPDATE jobs SET asked = {asked}, state = 'running' WHERE prompt_id = ? AND {_UNFINISHED} "
+                "AND life IS NOT NULL",
+                (prompt_id,),
             )
             known = f"SELECT 1 FROM jobs WHERE prompt_id = ? AND {_UNFINISHED} AND life IS NOT NULL"
             return sql.execute(known, (prompt_id,)).fetchone() is not None
@@ -179,25 +202,26 @@ class Journal:
             row = sql.execute("SELECT body FROM bodies WHERE seq = ?", (seq,)).fetchone()
         return _body(row[0]) if row else None
 
-    def submitting(self, job: Job, life: Life) -> None:
-        """Note that a job is about to be submitted, where nobody within that life does."""
+    def submitting(self, job: Job, life: Life) -> bool:
+        """Note that a job is about to be submitted, where nobody within that life does; return whether it may be."""
         with self._transaction() as sql:
-            sql.execute(
+            changed = sql.execute(
                 "UPDATE jobs SET life = ?, note = ?, changed = ? WHERE seq = ? AND life IS NULL AND state = 'queued'",
                 (life.id, SUBMITTED, time.time(), job.seq),
             )
+            return changed.rowcount == 1
 
     def in_doubt(self, life: Life) -> bool:
         """Tell whether a job was submitted to a life, and nobody knows what became of that."""
         with self._transaction(_READ) as sql:
             return bool(_jobs(sql, f"{_UNFINISHED} AND life = ? AND note = ?", life.id, SUBMITTED))
 
-    def unsubmitted(self, job: Job) -> None:
-        """Note that a job has never come into the queue."""
+    def unsubmitted(self, job: Job, note: str = "") -> None:
+        """Note that a job has not come into the queue, and waits to be submitted once more."""
         with self._transaction() as sql:
             sql.execute(
-                "UPDATE jobs SET life = NULL, note = '', changed = ? WHERE seq = ? AND state = 'queued' AND note = ?",
-                (time.time(), job.seq, SUBMITTED),
+                f"UPDATE jobs SET life = NULL, note = :note, changed = :now WHERE seq = :seq AND {_NOBODYS}",
+                {"note": note, "now": time.time(), "seq": job.seq, "submitted": SUBMITTED},
             )
 
     def found(self, job: Job, life: Life, state: State, note: str = "", prompt_id: str = "") -> None:
@@ -353,6 +377,13 @@ def _life(row: tuple[Any, ...]) -> Life:
     with _sensible(row, _LIFE_TYPES):
         life = Life(*row)
         return replace(life, guilt=Guilt(life.guilt) if life.guilt else None)
+
+
+def _followed(life: Life, lives: Iterable[Life]) -> Life:
+    """Return a life with what it says of its end that another followed in its process, if one did."""
+    process = Process(life.boot, life.pid, life.started)
+    is_followed = any(other.id > life.id and other.is_of(process) for other in lives)
+    return replace(life, guilt=Guilt.INNOCENT) if is_followed and life.guilt is None else life
 
 
 def _jobs(sql: sqlite3.Connection, condition: str, *values: object) -> list[Job]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from . import fate, snapshot
-from .comfy import Comfy
+from .comfy import LONGEST, Comfy
 from .fate import Policy
 from .job import Guilt, Job, Life, Process, State, Waits, token
 from .journal import DamagedError, Journal, JournalError
@@ -29,14 +29,19 @@ _SHARE = 0.05
 _UNCHANGED = 30.0
 """… and seconds between two of them while nothing does."""
 _SETTLING = 10.0
-"""Seconds after a life's first answer in which it should be known how the one before ended."""
+"""Seconds after a life's first answer in which it should be told how those before it ended."""
 _PRUNE = 3600.0
 _CALM = 10.0
 """Seconds for which nothing is looked at while neither the instance nor the journal has changed."""
 
 
+_UNREADABLE = f"/queue is longer than {LONGEST / 1e6:g} MB: jobs are neither followed nor put back until it is shorter"
+
+
 Told = Callable[[Life, list[tuple[Job, Job]]], None]
 """Hears what became of a life's jobs, each as it was and as it is now."""
+Ending = Callable[[int], "str | None"]
+"""Tells how a process ended, by its pid, as supervisord has it; empty: nobody can tell. None: not now."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,6 @@ class Sighting:
     answers: bool = False
     ready: bool = False
     """It works, too, and may be given jobs."""
-    ending: str | None = None
-    """How the process before it ended, as supervisord tells; empty: it can't. None: not known (yet)."""
     work: str = ""
     """What differs whenever its queue has moved, as far as is known."""
 
@@ -67,19 +70,24 @@ class Ward:
     """How many finished jobs are remembered."""
     extension: bool = True
     """Whether ComfyUI is told to load ours."""
+    seen_every: float = 5.0
+    """Seconds between two sightings."""
 
 
 class Porter:
     """One instance's; what it is told it does on its own thread, and nothing here raises."""
 
-    def __init__(self, ward: Ward, say: Callable[[str], None], told: Told = lambda *_: None) -> None:
-        """Keep what is needed; ``told`` hears what became of jobs."""
+    def __init__(
+        self, ward: Ward, say: Callable[[str], None], told: Told = lambda *_: None, ending: Ending = lambda _: ""
+    ) -> None:
+        """Keep what is needed; ``told`` hears what became of jobs, ``ending`` is asked how lives ended."""
         self._ward = ward
         self._journal = Journal(ward.state)
         self._comfy = Comfy(ward.url)
         self._policy = ward.policy
         self._say = say
         self._told = told
+        self._ending = ending
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._sighting = Sighting()
         self._answers_since: float | None = None
@@ -95,6 +103,8 @@ class Porter:
         self._calm_until = float("-inf")
         """… and when it is looked at again all the same."""
         self._trouble = ""
+        self._is_outside = False
+        """Whether jobs are known only from looks at the queue."""
         self._ended = False
 
     def start(self) -> None:
@@ -112,6 +122,14 @@ class Porter:
         self._sighting = sighting
         if changed:
             self._orders.put(None)
+
+    def ended(self, process: Process) -> None:
+        """Write down how a process ended, now that another runs: nobody may be able to tell later on."""
+        self._orders.put(lambda: self._note_end(process))
+
+    def _note_end(self, process: Process) -> None:
+        if ending := self._ending(process.pid):
+            self._journal.ended(process, fate.by_ending(ending))
 
     def blame(self, process: Process, cause: str) -> None:
         """Write down that a life is about to be ended, and why; waits for that, but not for long."""
@@ -167,7 +185,7 @@ class Porter:
         trouble = ""
         try:
             deed()
-            trouble = self._comfy.trouble
+            trouble = _UNREADABLE if self._comfy.is_long and self._is_outside else ""
         except DamagedError as error:
             trouble = self._put_aside(error)
         except JournalError as error:
@@ -200,7 +218,8 @@ class Porter:
         life = self._life(seen.process, now - self._answers_since)
         if life is None or not self._settled(life, seen, now - self._answers_since):
             return
-        if life.witness == "listener":
+        self._is_outside = life.witness == "listener"
+        if self._is_outside:
             self._look(life, seen, now)
         looked = life.witness == "extension" or self._work == seen.work
         if seen.ready and self._replayed(life, now) and looked:
@@ -222,7 +241,9 @@ class Porter:
         life = self._journal.begin_life(process, time.time())
         self._images[life.token] = process.image
         if self._ward.extension:
-            self._say("ComfyUI runs without our extension: its jobs are known only from looks at its queue")
+            looks = f"{self._ward.seen_every + _TURN:g} s apart, or {1 / _SHARE:g} times as long as it takes to be read"
+            known = f"its jobs are known only from looks at its queue, {looks}"
+            self._say(f"ComfyUI runs without our extension: {known}: what has come since the last one dies with it")
         return life
 
     def _is_image(self, life: Life, image: int) -> bool:
@@ -232,16 +253,15 @@ class Porter:
 
     def _settled(self, life: Life, seen: Sighting, answers_for: float) -> bool:
         """Decide on what dead lives have left behind; return False if it is not known yet how one ended."""
-        left = self._journal.unsettled(life)
-        for dead in left:
+        for dead in self._journal.unsettled(life):
             if seen.process and dead.witness == "listener" and dead.token == token(seen.process):
                 if not snapshot.join(self._journal, self._comfy, dead, life, partial(goes_on, seen.process)):
                     return False
                 continue
-            last = dead is left[-1]
-            if last and dead.guilt is None and seen.ending is None and answers_for < _SETTLING:
+            guilt = dead.guilt or self._guilt(dead, life)
+            if guilt is None and answers_for < _SETTLING:
                 return False
-            guilt = dead.guilt or _guilt(dead, life, seen.ending or "" if last else "")
+            guilt = guilt or Guilt.VICTIM
             before: dict[int, Job] = {}
             jobs = self._journal.settle(dead, guilt, partial(self._fate, guilt, before))
             self._tell(dead, guilt, jobs)
@@ -253,6 +273,13 @@ class Porter:
                 self._say(f"job {job.prompt_id} gave up when asked; {_told(job)}")
                 self._told(life, [(before.get(job.seq, job), job)])
         return True
+
+    def _guilt(self, dead: Life, current: Life) -> Guilt | None:
+        """Return what the end of a life says of its job, where the listener did not end it; None: not known yet."""
+        if dead.boot != current.boot:
+            return Guilt.VICTIM
+        ending = self._ending(dead.pid)
+        return None if ending is None else fate.by_ending(ending)
 
     def _fate(self, guilt: Guilt, before: dict[int, Job], job: Job) -> Job:
         """Return what becomes of a job, and keep what it was before."""
@@ -290,22 +317,13 @@ class Porter:
                 same = process is not None and self._sighting.process == process and goes_on(process)
                 return same and self._sighting.ready and not self._ended
 
-            self._replay = Replay(self._journal, self._comfy, life, partial(self._aside, life), is_ready)
+            self._replay = Replay(self._journal, self._comfy, life, partial(self._aside, life), self._say, is_ready)
         return self._replay.turn(now)
 
     def _aside(self, life: Life, job: Job, why: str) -> None:
         """Tell of a job that could not be submitted again."""
         self._say(f"job {job.prompt_id} is set aside: {why}")
         self._told(life, [(job, replace(job, state=State.QUARANTINED, note=why))])
-
-
-def _guilt(dead: Life, current: Life, ending: str) -> Guilt:
-    """Return what the end of a life says of its job, where the listener did not end it."""
-    if dead.boot != current.boot:
-        return Guilt.VICTIM
-    if (dead.pid, dead.started) == (current.pid, current.started):
-        return Guilt.INNOCENT  # ComfyUI-Manager's restart, in the same process
-    return fate.by_ending(ending)
 
 
 def _told(job: Job) -> str:

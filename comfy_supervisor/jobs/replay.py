@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from . import snapshot
-from .comfy import Queue, Reply, Server, Taken
+from .comfy import Reply, Server, Taken
 from .job import Job, Life, State
 from .journal import Journal
 
@@ -17,6 +17,10 @@ TRIES = 3
 """Submissions that nobody can tell the end of, after which a job is set aside."""
 RARELY = 30.0
 """Seconds between two looks at a queue that only suspects wait for, while the journal knows of jobs in it."""
+PATIENCE = 600.0
+"""Seconds for which a job that ComfyUI refuses is tried again: its models may lie on a share that is mounted late …"""
+REFUSED = 30.0
+"""… and between two of these tries."""
 
 
 @dataclass
@@ -28,6 +32,8 @@ class Replay:
     life: Life
     aside: Callable[[Job, str], None]
     """Hears of each job that is set aside, and why."""
+    say: Callable[[str], None]
+    """Hears what else is worth a line in the log."""
     goes_on: Callable[[], bool]
     """Tells whether the life does, and may be given work."""
     doubts: dict[str, int] = field(default_factory=dict)
@@ -35,27 +41,46 @@ class Replay:
     doubted: float = float("-inf")
     looked: float = float("-inf")
     """When the queue was looked at last, for suspects alone."""
+    refused: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """When a job was refused first, and last."""
+    now: float = float("-inf")
+    """When this turn began."""
 
     def turn(self, now: float) -> bool:
         """Submit what is to be submitted; return whether that was all of it. ``now``: CLOCK_MONOTONIC."""
+        self.now = now
         if now - self.doubted < DOUBT or not self._seen_off():
             return False
         waiting = self.journal.to_submit()
-        if waiting and waiting[0].suspect and self._has_company(now):
+        due = [job for job in waiting if self._is_due(job)]
+        if due and due[0].suspect and (self._is_held(waiting) or self._has_company(now)):
             return False
-        here = self.comfy.queue() if waiting else None
+        here = snapshot.here(self.journal, self.comfy, self.life) if due else None
         if here is None:
             return not waiting
-        submitted = 0
-        for job in waiting:
-            in_company = job.prompt_id not in here.items and (here.items or submitted)
-            if not self.goes_on() or (job.suspect and (in_company or not self._is_alone())):
+        return self._all_settled(due, here) and len(due) == len(waiting)
+
+    def _all_settled(self, due: Iterable[Job], here: Collection[str]) -> bool:
+        """Find the jobs, or submit them, as far as may be; return whether that was all of them."""
+        submitted, behind = 0, False
+        for job in due:
+            in_company = job.prompt_id not in here and (here or submitted)
+            if not self.goes_on() or (job.suspect and (in_company or behind or not self._is_alone())):
                 return False
             done = self._settled(job, here)
             if done is None:
                 return False
             submitted += done
-        return True
+            behind |= job.prompt_id in self.refused
+        return not behind
+
+    def _is_due(self, job: Job) -> bool:
+        """Tell whether a job may be submitted now; one that was refused may a while later."""
+        return job.prompt_id not in self.refused or self.now - self.refused[job.prompt_id][1] >= REFUSED
+
+    def _is_held(self, waiting: Iterable[Job]) -> bool:
+        """Tell whether suspects wait for another job that is to be tried again."""
+        return any(job.prompt_id in self.refused for job in waiting if not job.suspect)
 
     def _has_company(self, now: float) -> bool:
         """Tell whether the journal knows of jobs in the queue, which may be long to read; rarely, that is doubted."""
@@ -80,9 +105,9 @@ class Replay:
             return True
         return snapshot.follow(self.journal, self.comfy, self.life, self.goes_on)
 
-    def _settled(self, job: Job, here: Queue) -> int | None:
+    def _settled(self, job: Job, here: Collection[str]) -> int | None:
         """Find the job, or submit it; return how many came into the queue by that, None: nobody knows."""
-        if job.prompt_id in here.items:
+        if job.prompt_id in here:
             self.journal.found(job, self.life, State.QUEUED)
             return 0
         ended = self.comfy.ended(job.prompt_id, job.number)
@@ -102,14 +127,16 @@ class Replay:
         return self._submitted(job, body)
 
     def _submitted(self, job: Job, body: dict[str, object]) -> int | None:
-        if self.life.witness == "listener":  # the extension writes it down itself, before it answers
-            self.journal.submitting(job, self.life)
+        # the extension writes it down itself, before it answers
+        if self.life.witness == "listener" and not self.journal.submitting(job, self.life):
+            return 0  # somebody has dropped it since it was looked for
         reply = self.comfy.submit(job.prompt_id, job.number, body)
         if reply.taken is Taken.YES:
+            self.refused.pop(job.prompt_id, None)
             self.journal.found(job, self.life, State.QUEUED, _note(job, reply), reply.prompt_id)
             return 1
         if reply.taken is Taken.NO:
-            self._set_aside(job, f"ComfyUI refuses it now: {reply.text}")
+            self._refuse(job, f"ComfyUI refuses it now: {reply.text}")
             return 0
         self._doubt(job, reply.text)
         return None
@@ -121,7 +148,19 @@ class Replay:
         if self.doubts[job.prompt_id] > 2 * TRIES:
             self._set_aside(job, why)
 
+    def _refuse(self, job: Job, why: str) -> None:
+        """Have a job that is refused tried again, and set aside once that has gone on for long."""
+        if not self.refused:
+            self.say(f"job {job.prompt_id}: {why}; such jobs are tried again for {PATIENCE / 60:g} minutes")
+        first, _ = self.refused.get(job.prompt_id, (self.now, self.now))
+        self.refused[job.prompt_id] = first, self.now
+        if self.now - first < PATIENCE:
+            self.journal.unsubmitted(job, why)
+        else:
+            self._set_aside(job, why)
+
     def _set_aside(self, job: Job, why: str) -> None:
+        self.refused.pop(job.prompt_id, None)
         if self.journal.set_aside(job, why):
             self.aside(job, why)
 

@@ -5,7 +5,7 @@ What comes and goes between two looks is never seen, and lost with ComfyUI; the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from ..extension.comfy_supervisor_bridge import cuda
 from .comfy import Server
@@ -15,23 +15,36 @@ from .journal import Journal
 GONE = "no longer in the queue, nor in the history"
 
 
+def here(journal: Journal, comfy: Server, life: Life) -> Collection[str] | None:
+    """Return the ids of the jobs in a life's queue; None: it can't be told.
+
+    What is too long to be read, the extension has written down as it came.
+    """
+    found = comfy.queue()
+    if found is not None:
+        return found.items.keys()
+    if comfy.is_long and life.witness == "extension":
+        return {job.prompt_id for job in journal.in_queue(life)}
+    return None
+
+
 def follow(journal: Journal, comfy: Server, life: Life, goes_on: Callable[[], bool]) -> bool:
     """Look at a life's queue, and write down what has changed since the last look; return whether that was seen.
 
     ``goes_on`` tells whether the life does: if so, what was answered before is its own answer.
     """
-    here = comfy.queue()
-    if here is None or not goes_on():
+    found = comfy.queue()
+    if found is None or not goes_on():
         return False
     known = {job.prompt_id: job for job in journal.in_queue(life)}
-    for prompt_id, item in here.items.items():
-        state = State.RUNNING if prompt_id in here.running else State.QUEUED
+    for prompt_id, item in found.items.items():
+        state = State.RUNNING if prompt_id in found.running else State.QUEUED
         job = known.get(prompt_id)
         if job is None:
             journal.accept(item, life, state)
         elif job.state is not state or job.note == SUBMITTED:
             journal.moved(job, state)
-    _see_off(journal, comfy, [job for job in known.values() if job.prompt_id not in here.items], goes_on)
+    _see_off(journal, comfy, [job for job in known.values() if job.prompt_id not in found.items], goes_on)
     return True
 
 
@@ -40,10 +53,10 @@ def join(journal: Journal, comfy: Server, other: Life, life: Life, goes_on: Call
 
     It has entered what is in its queue: what is left of that has ended.
     """
-    here = comfy.queue()
-    if here is None or not goes_on():
+    queued = here(journal, comfy, life)
+    if queued is None or not goes_on():
         return False
-    _see_off(journal, comfy, [job for job in journal.in_queue(other) if job.prompt_id not in here.items], goes_on)
+    _see_off(journal, comfy, [job for job in journal.in_queue(other) if job.prompt_id not in queued], goes_on)
     journal.merge(other, life)
     return True
 
@@ -59,7 +72,7 @@ def _see_off(journal: Journal, comfy: Server, gone: list[Job], goes_on: Callable
             journal.unsubmitted(job)
             continue
         state, note = (ended.state, ended.note) if ended.state else (State.DELETED, GONE)
-        if state is State.DELETED and job.asked in {"listener", "obeyed"}:
+        if state is State.DELETED and job.asked.startswith(("listener", "obeyed")):
             journal.obeyed(job)
         elif state is State.FAILED and cuda.kind("", note) == "sticky":
             # the first was poisoned, or did it; those after it have not been tried

@@ -27,17 +27,30 @@ def ending(url: str, process: str, pid: int, timeout: float = 2.0) -> str:
     return find(_log(url, "supervisor.readLog", "", timeout), process, pid)
 
 
+def own_ending(url: str, process: str, pid: int, timeout: float = 2.0) -> str | None:
+    """Return how that one life ended, whatever has befallen those after it; all else is as with ``ending``.
+
+    Empty if the log doesn't tell; None if supervisord doesn't give it, and may when it is asked again.
+    """
+    log = _log(url, "supervisor.readLog", "", timeout)
+    return find_own(log, process, pid) if log else None
+
+
+def find_own(log: str, process: str, pid: int) -> str:
+    """Return the end of the life with this ``pid``, and of no other, that a piece of supervisord's log tells of."""
+    _, start, since = log.rpartition(f"spawned: '{process}' with pid {pid}\n")
+    until_next = since.partition(f"spawned: '{process}' with pid ")[0]
+    return next(iter(_ends(until_next, process)), "") if start else ""
+
+
 def find(log: str, process: str, pid: int) -> str:
     """Return the end of the life with this ``pid`` that a piece of supervisord's log tells of.
 
     A stop by somebody since then counts for more: it may have met the launcher that waited after that life.
     Where the life's start is further back than the piece goes, the last end in it counts.
     """
-    import re  # noqa: PLC0415
-
     _, start, since = log.rpartition(f"spawned: '{process}' with pid {pid}\n")
-    found = re.findall(rf"(?m)^\S+ \S+ [A-Z]+ ((?:exited|stopped): ){re.escape(process)} \((.*)\)$", since)
-    ends = ["".join(parts) for parts in found]
+    ends = _ends(since, process)
     stops = [end for end in ends if end.startswith("stopped: ")]
     return "".join((stops or ends)[:1] if start else ends[-1:])
 
@@ -50,6 +63,14 @@ def how(ending: str) -> tuple[int | None, int | None]:
     status, name = re.search(r"exit status (\d{1,9})(?!\d)", ending), re.search(r"terminated by (SIG[A-Z0-9]+)", ending)
     number = getattr(signal, name[1], None) if name else None
     return int(status[1]) if status else None, int(number) if number else None
+
+
+def _ends(log: str, process: str) -> list[str]:
+    """Return all ends of a process that a piece of supervisord's log tells of."""
+    import re  # noqa: PLC0415
+
+    found = re.findall(rf"(?m)^\S+ \S+ [A-Z]+ ((?:exited|stopped): ){re.escape(process)} \((.*)\)$", log)
+    return ["".join(parts) for parts in found]
 
 
 def said(url: str, program: str, timeout: float = 2.0) -> str:

@@ -16,9 +16,10 @@ import pytest
 from comfy_supervisor.extension.comfy_supervisor_bridge import guard, hooks
 from comfy_supervisor.extension.comfy_supervisor_bridge.gate import Gate
 from comfy_supervisor.extension.comfy_supervisor_bridge.heartbeat import Heart
-from comfy_supervisor.extension.comfy_supervisor_bridge.journal import Journal
+from comfy_supervisor.extension.comfy_supervisor_bridge.journal import Journal as ExtensionJournal
 from comfy_supervisor.extension.comfy_supervisor_bridge.life import Life
 from comfy_supervisor.extension.comfy_supervisor_bridge.progress import Progress
+from comfy_supervisor.jobs.journal import Journal
 from comfy_supervisor.standin.prompt_queue import Item, PromptQueue
 
 DONE = PromptQueue.ExecutionStatus("success", True, [])
@@ -42,7 +43,7 @@ class Bridged:
     def __post_init__(self) -> None:
         queue_type: Any = type("PromptQueue", (PromptQueue,), {})
         self.life = Life("token", "boot", 7, 1.5, 2.5)
-        self.journal = Journal(str(self.file), self.life, self.said.append, ("secret",))
+        self.journal = ExtensionJournal(str(self.file), self.life, self.said.append, ("secret",))
         self.queue: Any = queue_type(SimpleNamespace(queue_updated=lambda: None))
         self.hooks = hooks.Hooks(self.journal, Progress(), Gate(str(self.folder)), self.queue)
         self.prompt_server: Any = type("PromptServer", (), {"send_sync": lambda *_: "sent"})
@@ -90,6 +91,11 @@ class Bridged:
         """Do what the listener does."""
         with closing(sqlite3.connect(self.file)) as connection, connection:
             connection.execute(statement)
+
+    def listener_asks(self, prompt_id: str) -> None:
+        """Write down, as the listener does, that it is about to ask a job to give up."""
+        with closing(Journal(self.folder)) as journal:
+            assert journal.ask(prompt_id)
 
     def beat(self) -> dict[str, Any]:
         """Have the heart beat once, and return what it tells."""

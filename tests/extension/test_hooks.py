@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_who_asked_it_to_give_up_decides_what_becomes_of_it(bridged: Bridged) ->
         taken = bridged.take()
         assert taken
         if who == "listener":
-            bridged.execute("UPDATE jobs SET asked = 'listener' WHERE prompt_id = 'b'")
+            bridged.listener_asks("b")
         bridged.nodes.interrupt_processing()
         assert bridged.row(prompt_id)["asked"] == who
         bridged.queue.task_done(taken[1], {}, status=INTERRUPTED)
@@ -57,6 +58,52 @@ def test_who_asked_it_to_give_up_decides_what_becomes_of_it(bridged: Bridged) ->
     assert bridged.row("b")["asked"] == "obeyed"
     assert bridged.row("b")["body"]
     assert bridged.interrupted == 2
+
+
+ASKED = {
+    "a user after the listener": ("mark", "heard", "heard"),
+    "a user before the listener's request is come to": ("mark", "heard", "heard"),
+    "a user first": ("heard", "mark", "heard"),
+    "a user twice": ("heard", "heard"),
+    "the listener twice": ("mark", "heard", "mark", "heard"),
+    "the listener twice at once": ("mark", "mark", "heard", "heard"),
+    "the listener, whose second request is lost": ("mark", "heard", "mark"),
+    "a user after the listener's two": ("mark", "mark", "heard", "heard", "heard"),
+}
+
+
+@pytest.mark.parametrize("how", ASKED)
+def test_a_users_own_word_counts_whatever_the_listener_has_asked(bridged: Bridged, how: str) -> None:
+    """The listener marks each request before it sends it, and ComfyUI does not tell from whom one comes."""
+    bridged.put("a")
+    taken = bridged.take()
+    assert taken
+    for what in ASKED[how]:
+        bridged.listener_asks("a") if what == "mark" else bridged.nodes.interrupt_processing()
+    bridged.queue.task_done(taken[1], {}, status=INTERRUPTED)
+    assert bridged.row("a")["state"] == ("deleted" if "user" in how else "running")
+    assert bridged.row("a")["asked"] == ("user" if "user" in how else "obeyed")
+
+
+def test_who_asked_a_running_job_is_not_forgotten_when_stock_is_taken(bridged: Bridged) -> None:
+    """Else one that stood still, and gave up when the listener asked it, would be taken for its user's."""
+    bridged.put("a")
+    taken = bridged.take()
+    assert taken
+    bridged.listener_asks("a")
+    bridged.nodes.interrupt_processing()
+    bridged.hooks.take_stock()
+    bridged.queue.task_done(taken[1], {}, status=INTERRUPTED)
+    assert (bridged.row("a")["state"], bridged.row("a")["asked"]) == ("running", "obeyed")
+
+
+def test_what_was_asked_of_a_job_in_an_earlier_life_is_forgotten(bridged: Bridged) -> None:
+    bridged.put("a")
+    bridged.take()
+    bridged.nodes.interrupt_processing()
+    bridged.execute("UPDATE jobs SET life = 99")
+    bridged.hooks.take_stock()
+    assert bridged.row("a")["asked"] == ""
 
 
 def test_an_interruption_that_is_taken_back_is_none(bridged: Bridged) -> None:
@@ -216,7 +263,7 @@ def test_stock_forgets_no_job_that_waits_for_the_next_life(bridged: Bridged) -> 
     bridged.run(failed(STICKY))
     taken = bridged.take()
     assert taken
-    bridged.execute("UPDATE jobs SET asked = 'listener' WHERE prompt_id = 'c'")
+    bridged.listener_asks("c")
     bridged.queue.task_done(taken[1], {}, status=INTERRUPTED)
     bridged.hooks.take_stock()
     assert bridged.states("a", "b", "c", "d") == ["running", "queued", "running", "queued"]
@@ -377,6 +424,52 @@ def test_hooks_that_can_not_all_be_put_in_place_are_taken_back(bridged: Bridged,
     with pytest.raises(AttributeError, match="interrupt_processing can't be replaced"):
         hooks.install(bridged.hooks, other.server, other.execution, Nodes())
     assert type(other.queue).put is put
+
+
+@pytest.fixture
+def refusing(bridged: Bridged, other: SimpleNamespace) -> Callable[[Callable[[Any, Item], None]], None]:
+    """Have another extension, or ComfyUI itself, stand before the queue as is said."""
+
+    def refuse(put: Callable[[Any, Item], None]) -> None:
+        setattr(type(other.queue), "put", put)  # noqa: B010
+        bridged.hooks.queue = bridged.queue = other.queue
+        hooks.install(bridged.hooks, other.server, other.execution, other.nodes)
+
+    return refuse
+
+
+def _refuses(*_: Any) -> None:
+    raise ValueError("too many jobs")
+
+
+def test_a_job_that_is_refused_when_it_is_written_down_is_not_run_later(
+    bridged: Bridged, refusing: Callable[..., None]
+) -> None:
+    """Its user was answered 500; one of the listener's goes on waiting, and may be submitted once more."""
+    refusing(_refuses)
+    with pytest.raises(ValueError, match="too many jobs"):
+        bridged.put("a")
+    assert (bridged.row("a")["state"], bridged.row("a")["note"]) == ("deleted", "its submission failed")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="too many jobs"):
+            bridged.put("b", REPLAYED - 5)
+        assert (bridged.row("b")["state"], bridged.row("b")["life"]) == ("queued", None)
+    assert bridged.row("b")["body"]
+
+
+def test_a_job_that_is_queued_although_its_submission_fails_is_kept(
+    bridged: Bridged, refusing: Callable[..., None]
+) -> None:
+    """ComfyUI's heap does so where two jobs have one number and one id."""
+
+    def queues_and_fails(queue: Any, item: Item) -> None:
+        queue.queue.append(item)
+        raise TypeError("'<' not supported between instances of 'dict' and 'dict'")
+
+    refusing(queues_and_fails)
+    with pytest.raises(TypeError):
+        bridged.put("a")
+    assert (bridged.row("a")["state"], bridged.row("a")["life"]) == ("queued", 1)
 
 
 @pytest.mark.parametrize("name", ["execute", "send_sync"])

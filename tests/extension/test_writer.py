@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from comfy_supervisor.extension.comfy_supervisor_bridge import writer
+from comfy_supervisor.extension.comfy_supervisor_bridge.journal import Journal
 from tests.support import wait_until
 
 from .conftest import DONE, Bridged
@@ -75,6 +78,25 @@ def test_when_a_job_was_begun_is_not_forgotten_when_stock_is_taken(bridged: Brid
     assert begun
     bridged.hooks.take_stock()
     assert bridged.row("a")["begun"] == begun
+
+
+def test_a_job_that_comes_before_its_life_is_entered_is_that_lifes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would else be of a life that nobody knows, and never come back."""
+    monkeypatch.setattr(writer, "PATIENCE", 0.05)
+    goes_on, begin = threading.Event(), Journal._begin
+
+    def begins_late(*arguments: Any) -> None:
+        goes_on.wait(60)
+        begin(*arguments)
+
+    monkeypatch.setattr(Journal, "_begin", begins_late)
+    bridged = Bridged(tmp_path)
+    bridged.put("a")
+    goes_on.set()
+    wait_until(lambda: bridged.states("a") == ["queued"])
+    assert bridged.row("a")["life"] == 1
 
 
 def test_too_much_to_keep_in_mind_is_entered_from_the_queue(

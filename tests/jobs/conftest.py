@@ -25,18 +25,20 @@ class Server:
     items: dict[str, list[Any]] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
     history: dict[str, Ending] = field(default_factory=dict)
-    trouble: str = ""
+    is_long: bool = False
     told: bool = True
     """Whether it answers what it is asked."""
     replies: list[Reply] = field(default_factory=list)
     """The next answers to a submission; after these, each is taken."""
+    refuses: dict[str, str] = field(default_factory=dict)
+    """By id, why a job is."""
     asked: list[str] = field(default_factory=list)
     submitted: list[str] = field(default_factory=list)
     at_asked: Callable[[], None] = lambda: None
 
     def queue(self) -> Queue | None:
         self.asked.append("queue")
-        return Queue(dict(self.items), frozenset(self.running)) if self.told else None
+        return Queue(dict(self.items), frozenset(self.running)) if self.told and not self.is_long else None
 
     def ended(self, prompt_id: str, number: float) -> Ending | None:  # noqa: ARG002
         self.asked.append(f"ended {prompt_id}")
@@ -46,7 +48,8 @@ class Server:
     def submit(self, prompt_id: str, number: float, body: dict[str, Any]) -> Reply:  # noqa: ARG002
         self.asked.append(f"submit {prompt_id}")
         self.submitted.append(prompt_id)
-        reply = self.replies.pop(0) if self.replies else Reply(Taken.YES, prompt_id=prompt_id)
+        refusal = Reply(Taken.NO, self.refuses[prompt_id]) if prompt_id in self.refuses else None
+        reply = refusal or (self.replies.pop(0) if self.replies else Reply(Taken.YES, prompt_id=prompt_id))
         if reply.taken is Taken.YES:
             self.items[reply.prompt_id] = [number, reply.prompt_id, {}, {}, []]
         return reply

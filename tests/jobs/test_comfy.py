@@ -72,10 +72,10 @@ def test_a_queue_too_long_to_be_read_is_said_to_be(asked: Comfy, monkeypatch: py
     monkeypatch.setattr(comfy, "LONGEST", 100)
     ANSWERS["/queue"] = (200, '{"queue_running": [], "queue_pending": [' + " " * 100 + "]}")
     assert asked.queue() is None
-    assert "longer than" in asked.trouble
+    assert asked.is_long
     ANSWERS["/queue"] = (200, '{"queue_running": [], "queue_pending": []}')
     assert asked.queue() is not None
-    assert asked.trouble == ""
+    assert not asked.is_long
 
 
 @pytest.mark.parametrize(("status", "taken"), [(200, Taken.YES), (400, Taken.NO), (500, Taken.UNKNOWN)])

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -80,6 +81,51 @@ def test_what_was_settled_is_not_settled_again(kept: Kept) -> None:
     assert [job.prompt_id for job in kept.settle(life)] == ["a"]
     assert kept.journal.unsettled(current) == []
     assert kept.settle(life) == []
+
+
+def test_jobs_of_a_life_that_the_journal_does_not_know_are_those_of_a_dead_one(kept: Kept) -> None:
+    """Nobody would ever put them back: who speaks for a life has entered it before its jobs."""
+    current = kept.life(1)
+    kept.accept(replace(current, id=0), "a", "b")
+    kept.accept(current, "c")
+    (unknown,) = kept.journal.unsettled(current)
+    assert [job.prompt_id for job in kept.settle(unknown)] == ["a", "b"]
+    assert kept.waiting() == ["a", "b"]
+    assert kept.journal.unsettled(current) == []
+
+
+def test_a_life_that_another_followed_in_its_process_ended_through_no_job(kept: Kept) -> None:
+    """Whatever that process ended of later on."""
+    kept.accept(kept.life(1), "a", state=State.RUNNING)
+    kept.journal.begin_life(Process("boot", 1, 1.0, image=7), 0.0)
+    (dead,) = kept.journal.unsettled(kept.life(2))
+    assert dead.guilt is Guilt.INNOCENT
+
+
+def test_the_end_of_a_process_is_that_of_its_last_life(kept: Kept) -> None:
+    for image in (6, 7):
+        kept.journal.begin_life(Process("boot", 1, 1.0, image), 0.0)
+    kept.life(2)
+    kept.journal.ended(Process("boot", 1, 1.0), Guilt.SUSPECT)
+    kept.journal.ended(Process("another boot", 2, 2.0), Guilt.SUSPECT)
+    kept.journal.ended(Process("boot", 2, 1.0), Guilt.SUSPECT)
+    with kept.journal.reading() as sql:
+        guilts = sql.execute("SELECT guilt FROM lives ORDER BY id").fetchall()
+    assert guilts == [(None,), ("suspect",), (None,)]
+
+
+@pytest.mark.parametrize(("state", "charged"), [(State.DONE, 0), (State.FAILED, 0), (State.DELETED, 0), (None, 1)])
+def test_an_id_that_is_used_anew_inherits_no_charges_of_what_has_ended(
+    kept: Kept, state: State | None, charged: int
+) -> None:
+    """Else the second job would be set aside at its first death."""
+    life = kept.life(1)
+    kept.accept(life, "a", state=State.RUNNING)
+    kept.settle(life, Guilt.SUSPECT)
+    if state:
+        kept.journal.found(kept.job("a"), life, state)
+    kept.accept(kept.life(2), "a")
+    assert kept.job("a").suspect == charged
 
 
 def test_blame_is_for_the_life_that_runs(kept: Kept) -> None:

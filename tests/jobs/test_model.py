@@ -103,9 +103,12 @@ def _story(world: World) -> None:
         world.turn(6.0)
     for _ in range(4):
         world.work()
+    world.miscarry("stopped")
     world.start()
     for _ in range(3):
         world.turn(6.0)
+    world.submit()
+    world.refusals = 1
     world.submit()
     world.work()
     world.ask()
@@ -138,6 +141,13 @@ def _more_of_the_story(world: World) -> None:
     """A restart in the same process, what an operator does, and a disk that is full for a while."""
     for _ in range(4):
         world.submit()
+    world.turn(6.0)
+    world.work()
+    world.die("terminated by SIGKILL")
+    world.miscarry("exit status 1")
+    world.start()
+    world.die("exit status 1")
+    world.start()
     world.turn(6.0)
     world.work()
     world.execute_anew()
@@ -242,11 +252,14 @@ def _rare(world: World, chance: random.Random) -> None:
         lambda: world.restart("recycled"),
         lambda: world.die("terminated by SIGKILL"),
         lambda: world.die("stopped"),
+        lambda: world.miscarry("stopped"),
+        lambda: world.miscarry("exit status 1"),
         world.listen,
         world.execute_anew,
         lambda: world.pause(on=chance.random() < 0.5),
         lambda: world.fill(full=chance.random() < 0.5),
         lambda: world.fill(full=False),
+        lambda: setattr(world, "refusals", 1),
         lambda: world.retry(chance.choice),
         lambda: world.drop(chance.choice),
     ]

@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 
 from comfy_supervisor.extension.comfy_supervisor_bridge import life as bridge_life
-from comfy_supervisor.jobs import comfy, porter
+from comfy_supervisor.jobs import comfy, porter, replay
 from comfy_supervisor.jobs.comfy import Reply, Taken
 from comfy_supervisor.jobs.fate import Policy
 from comfy_supervisor.jobs.job import Guilt, Job, Life, Process, State
@@ -29,7 +29,8 @@ ME = bridge_life.this_one()
 """This test's process stands for ComfyUI's."""
 PROCESS = Process(ME.boot, ME.pid, ME.started)
 NUMBERS = itertools.count(1000)
-SEEN = Sighting(PROCESS, answers=True, ready=True, ending="exited: terminated by SIGSEGV; not expected")
+SEEN = Sighting(PROCESS, answers=True, ready=True)
+CRASHED = "exited: terminated by SIGSEGV; not expected"
 
 
 class Carried:
@@ -38,8 +39,13 @@ class Carried:
     def __init__(self, folder: Path, server: Server, *, extension: bool) -> None:
         self.said: list[str] = []
         self.told: list[tuple[Job, Job]] = []
+        self.endings: dict[int, str | None] = {}
+        """By pid; a crash where nothing else is said."""
         ward = Ward(str(folder), "http://127.0.0.1:9", Policy(), 100, extension)
-        self.porter = Porter(ward, self.said.append, lambda _, pairs: self.told.extend(pairs))
+        told = self.told.extend
+        self.porter = Porter(
+            ward, self.said.append, lambda _, pairs: told(pairs), lambda pid: self.endings.get(pid, CRASHED)
+        )
         self.porter._comfy = cast("comfy.Comfy", server)
         self.porter.start()
 
@@ -96,12 +102,66 @@ def test_it_waits_to_be_told_how_the_life_before_ended(carried: Carried, kept: K
     with kept.journal._transaction() as sql:
         sql.execute("UPDATE lives SET boot = ?", (ME.boot,))
     _speaks(kept)
-    carried.porter.see(replace(SEEN, ending=None))
+    carried.endings[1] = None
+    carried.porter.see(SEEN)
     with pytest.raises(AssertionError, match="not within"):
         wait_until(lambda: kept.job("a").life is None, 0.5)
-    carried.porter.see(replace(SEEN, ending="stopped"))
+    carried.endings[1] = "stopped: exit status 0"
     wait_until(lambda: server.submitted == ["a"])
     assert (kept.job("a").suspect, kept.job("a").victim) == (0, 0)
+
+
+def test_each_life_is_judged_by_its_own_end(carried: Carried, kept: Kept, server: Server) -> None:
+    """Whatever befell those after it: a start that failed, or that somebody broke off."""
+    for pid, prompt_id in ((1, "a"), (2, "b"), (3, "c")):
+        kept.accept(kept.life(pid), prompt_id, state=State.RUNNING)
+    kept.life(4)
+    _of_this_boot(kept)
+    carried.endings = {
+        1: CRASHED,
+        2: "exited: terminated by SIGKILL; not expected",
+        3: "stopped: exit status 0",
+        4: "exited: exit status 1; not expected",
+    }
+    _speaks(kept)
+    carried.porter.see(SEEN)
+    wait_until(lambda: {kept.job(each).life for each in "bc"} == {5})
+    charges = {each: (kept.job(each).suspect, kept.job(each).victim) for each in "abc"}
+    assert charges == {"a": (1, 0), "b": (0, 1), "c": (0, 0)}
+
+
+def test_what_is_known_of_an_end_is_written_down_at_once(carried: Carried, kept: Kept, server: Server) -> None:
+    """By the time that a life answers, supervisord's log may have gone on so far that it tells nothing of it."""
+    kept.accept(kept.life(1), "a", state=State.RUNNING)
+    kept.life(2)
+    _of_this_boot(kept)
+    carried.porter.ended(Process(ME.boot, 1, 1.0))
+    wait_until(lambda: _guilts(kept) == [Guilt.SUSPECT, None])
+    carried.endings[1] = ""
+    _speaks(kept)
+    carried.porter.see(SEEN)
+    wait_until(lambda: kept.job("a").suspect == 1)
+
+
+def test_an_end_that_the_listener_brought_about_is_not_judged_anew(carried: Carried, kept: Kept) -> None:
+    process = Process(ME.boot, 1, 1.0)
+    kept.life(1)
+    _of_this_boot(kept)
+    carried.porter.blame(process, "recycled")
+    carried.porter.ended(process)
+    carried.porter.ask("none")
+    assert _guilts(kept) == [Guilt.INNOCENT]
+
+
+def _of_this_boot(kept: Kept) -> None:
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE lives SET boot = ?", (ME.boot,))
+
+
+def _guilts(kept: Kept) -> list[Guilt | None]:
+    with kept.journal._transaction() as sql:
+        found = sql.execute("SELECT guilt FROM lives ORDER BY id").fetchall()
+    return [Guilt(guilt) if guilt else None for (guilt,) in found]
 
 
 def test_a_machines_reboot_is_no_jobs_doing(carried: Carried, kept: Kept, server: Server) -> None:
@@ -126,14 +186,17 @@ def test_blame_and_questions_are_written_before_they_are_acted_upon(carried: Car
     life = cast("Life", kept.journal.newest_life())
     kept.accept(life, "a", state=State.RUNNING)
     assert carried.porter.ask("a")
-    assert kept.job("a").asked == "listener"
+    assert kept.job("a").asked == "listener+"
     assert not carried.porter.ask("unknown")
     carried.porter.blame(PROCESS, "recycled")
     assert cast("Life", kept.journal.newest_life()).guilt is Guilt.INNOCENT
 
 
-def test_whatever_sets_a_job_aside_is_told(carried: Carried, kept: Kept, server: Server) -> None:
-    """Two deaths that it is suspected of, a refusal, and a second stall that it gave up in."""
+def test_whatever_sets_a_job_aside_is_told(
+    carried: Carried, kept: Kept, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two deaths that it is suspected of, a refusal that lasts, and a second stall that it gave up in."""
+    monkeypatch.setattr(replay, "PATIENCE", 0.0)
     kept.accept(kept.life(1), "ran", state=State.RUNNING)
     kept.accept(kept.life(2), "refused", "stalled")
     with kept.journal._transaction() as sql:
@@ -179,12 +242,19 @@ def test_without_the_extension_its_queue_is_looked_at(carried: Carried, kept: Ke
     server.items = {"a": [0.0, "a", {}, {}, []]}
     carried.porter.see(SEEN)
     wait_until(lambda: kept.journal.job("a"))
-    assert any("without our extension" in line for line in carried.said)
+    (said,) = [line for line in carried.said if "without our extension" in line]
+    assert "5.02 s apart, or 20 times as long as it takes to be read" in said, "how much may be lost"
     assert server.submitted == []
     seen = kept.job("a").life
     _speaks(kept)
     wait_until(lambda: kept.job("a").life != seen)
     assert (kept.job("a").state, server.submitted) == (State.QUEUED, [])
+
+
+def test_a_queue_too_long_to_be_followed_is_said_to_be(carried: Carried, kept: Kept, server: Server) -> None:
+    server.is_long = True
+    carried.porter.see(SEEN)
+    wait_until(lambda: porter._UNREADABLE in carried.said)
 
 
 def test_a_damaged_journal_is_set_aside_and_it_goes_on(carried: Carried, kept: Kept, server: Server) -> None:

@@ -11,7 +11,7 @@ import pytest
 from comfy_supervisor.jobs import replay
 from comfy_supervisor.jobs.comfy import Ending, Reply, Taken, _ending
 from comfy_supervisor.jobs.job import Guilt, Job, Process, State
-from comfy_supervisor.jobs.replay import DOUBT, RARELY, TRIES, Replay
+from comfy_supervisor.jobs.replay import DOUBT, PATIENCE, RARELY, REFUSED, TRIES, Replay
 
 from .conftest import Kept, Server
 
@@ -27,7 +27,7 @@ def begun(kept: Kept, server: Server, monkeypatch: pytest.MonkeyPatch) -> Callab
         dead = kept.life(1)
         kept.accept(dead, *prompt_ids)
         kept.settle(dead)
-        return Replay(kept.journal, server, kept.life(2), lambda *_: None, goes_on)
+        return Replay(kept.journal, server, kept.life(2), lambda *_: None, lambda _: None, goes_on)
 
     return begin
 
@@ -59,12 +59,80 @@ def test_nothing_is_submitted_blindly(kept: Kept, server: Server, begun: Callabl
     assert kept.waiting() == ["a"]
 
 
-def test_a_refusal_sets_it_aside_and_the_others_go_on(kept: Kept, server: Server, begun: Callable[..., Replay]) -> None:
-    server.replies = [Reply(Taken.NO, "no such node")]
-    assert begun("a", "b").turn(10.0)
-    assert kept.job("a").state is State.QUARANTINED
-    assert kept.job("a").note == "ComfyUI refuses it now: no such node"
+def test_what_is_refused_is_tried_again_and_the_others_go_on(
+    kept: Kept, server: Server, begun: Callable[..., Replay]
+) -> None:
+    """A share with models may be mounted a while after ComfyUI has begun."""
+    turns, said = begun("a", "b", "c"), list[str]()
+    turns.say = said.append
+    server.refuses = {"a": "no such model", "c": "no such model"}
+    assert not turns.turn(10.0)
+    assert not turns.turn(10.0 + REFUSED - 1.0), "not at each turn"
+    assert server.submitted == ["a", "b", "c"]
+    assert (kept.job("a").state, kept.job("a").note) == (State.QUEUED, "ComfyUI refuses it now: no such model")
+    assert [kept.job(each).life for each in "abc"] == [None, 2, None]
+    assert said == ["job a: ComfyUI refuses it now: no such model; such jobs are tried again for 10 minutes"]
+    server.refuses = {}
+    assert turns.turn(10.0 + REFUSED)
+    assert server.submitted == ["a", "b", "c", "a", "c"]
+    assert (kept.job("a").life, kept.job("a").note) == (2, "")
+
+
+def test_what_is_refused_for_long_is_set_aside(kept: Kept, server: Server, begun: Callable[..., Replay]) -> None:
+    """And with an operator's word, it is given as much time again."""
+    turns = begun("a", "b")
+    server.refuses = {"a": "no such node"}
+    for tries in range(int(PATIENCE / REFUSED)):
+        assert not turns.turn(10.0 + tries * REFUSED)
+    assert turns.turn(10.0 + PATIENCE)
+    assert (kept.job("a").state, kept.job("a").note) == (State.QUARANTINED, "ComfyUI refuses it now: no such node")
     assert kept.job("b").life == 2
+    kept.journal.retry(kept.job("a"))
+    assert not turns.turn(20.0 + PATIENCE)
+    assert kept.job("a").state is State.QUEUED
+
+
+def test_no_suspect_overtakes_what_is_refused_for_now(kept: Kept, server: Server, begun: Callable[..., Replay]) -> None:
+    """It would not be alone once that is taken."""
+    turns = begun("a")
+    life = kept.life(3)
+    kept.accept(life, "x", state=State.RUNNING)
+    kept.settle(life, Guilt.SUSPECT)
+    server.refuses = {"a": "no such model"}
+    for now in (10.0, 20.0, 10.0 + REFUSED):
+        assert not turns.turn(now)
+    assert server.submitted == ["a", "a"]
+    server.refuses = {}
+    assert not turns.turn(10.0 + 2 * REFUSED)
+    assert server.submitted == ["a", "a", "a"]
+
+
+@pytest.mark.parametrize("came", [True, False])
+def test_a_queue_too_long_to_be_read_holds_up_no_replay_with_the_extension(
+    kept: Kept, server: Server, begun: Callable[..., Replay], came: bool
+) -> None:
+    """It has written down what is there; a suspect is still alone."""
+    turns = begun("a", "b")
+    life = kept.life(3)
+    kept.accept(life, "x", state=State.RUNNING)
+    kept.settle(life, Guilt.SUSPECT)
+    server.is_long = True
+    if came:
+        kept.accept(turns.life, "a")
+    assert not turns.turn(10.0)
+    assert server.submitted == (["b"] if came else ["a", "b"])
+    assert "ended b" in server.asked
+    for each in "ab":
+        _ended(kept, each)
+    assert turns.turn(20.0)
+    assert server.submitted[-1] == "x"
+
+
+def test_a_queue_too_long_to_be_read_from_outside_is_waited_for(kept: Kept, server: Server) -> None:
+    turns = outside(kept, server, "a")
+    server.is_long = True
+    assert not turns.turn(10.0)
+    assert server.submitted == []
 
 
 def test_one_in_doubt_is_looked_for_and_nothing_overtakes_it(
@@ -155,7 +223,7 @@ def outside(kept: Kept, server: Server, *prompt_ids: str, guilt: Guilt = Guilt.V
     kept.settle(dead, guilt)
     pid = dead.id + 1
     life = kept.journal.begin_life(Process("boot", pid, float(pid)), time.time())
-    return Replay(kept.journal, server, life, lambda *_: None, lambda: True)
+    return Replay(kept.journal, server, life, lambda *_: None, lambda _: None, lambda: True)
 
 
 def test_from_outside_a_suspect_is_alone_once_the_one_before_is_known_to_have_ended(kept: Kept, server: Server) -> None:
@@ -191,6 +259,28 @@ def test_from_outside_a_submission_without_an_answer_is_looked_for(kept: Kept, s
     assert turns.turn(time.monotonic() + DOUBT)
     assert server.submitted == ["a"] * (1 if came else 2)
     assert (kept.job("a").life, kept.job("a").note) == (turns.life.id, "")
+
+
+def test_from_outside_what_is_refused_waits_in_nobodys_queue(kept: Kept, server: Server) -> None:
+    turns = outside(kept, server, "a")
+    server.refuses = {"a": "no such model"}
+    assert not turns.turn(10.0)
+    assert (kept.job("a").state, kept.job("a").life) == (State.QUEUED, None)
+
+
+def test_from_outside_what_is_dropped_just_before_its_submission_is_not_submitted(kept: Kept, server: Server) -> None:
+    turns = outside(kept, server, "a", "b")
+    body = kept.journal.body
+
+    def dropped(seq: int) -> dict[str, object] | None:
+        found = body(seq)
+        if seq == kept.job("a").seq:
+            kept.journal.drop(kept.job("a"))
+        return found
+
+    kept.journal.body = dropped  # type: ignore[method-assign]
+    assert turns.turn(10.0)
+    assert (server.submitted, kept.job("a").state) == (["b"], State.DELETED)
 
 
 def test_it_ends_with_the_life(kept: Kept, server: Server, begun: Callable[..., Replay]) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,17 +27,18 @@ from comfy_supervisor.extension.comfy_supervisor_bridge.heartbeat import Heart
 from comfy_supervisor.extension.comfy_supervisor_bridge.life import Life
 from comfy_supervisor.extension.comfy_supervisor_bridge.progress import Progress
 from comfy_supervisor.extension.comfy_supervisor_bridge.writer import Writer
-from comfy_supervisor.jobs import comfy, fate, pause
+from comfy_supervisor.jobs import comfy, fate, pause, replay
 from comfy_supervisor.jobs import job as jobs
 from comfy_supervisor.jobs.comfy import Ending, Queue, Reply, Taken
 from comfy_supervisor.jobs.fate import Policy
-from comfy_supervisor.jobs.job import Process, State, token
+from comfy_supervisor.jobs.job import Guilt, Process, State, token
 from comfy_supervisor.jobs.journal import Journal, JournalError
 from comfy_supervisor.jobs.porter import Porter, Sighting, Ward
 from comfy_supervisor.standin.prompt_queue import Item, PromptQueue
 
 EXTENSION = (
     "accepted",
+    "refused",
     "taken",
     "ended",
     "gave_up",
@@ -50,7 +52,7 @@ EXTENSION = (
 )
 """What the extension's journal does in a transaction."""
 LISTENER = (
-    *("newest_life", "begin_life", "blame", "unsettled", "settle", "take_back", "obedient", "merge", "accept"),
+    *("newest_life", "begin_life", "blame", "ended", "unsettled", "settle", "take_back", "obedient", "merge", "accept"),
     *("version", "in_queue", "moved", "obeyed", "ask", "to_submit"),
     *("body", "submitting", "in_doubt", "unsubmitted", "found", "set_aside", "jobs", "job", "beginning"),
     *("tally", "reading", "retry", "drop", "prune"),
@@ -75,6 +77,22 @@ class Killed(BaseException):
 
     def __init__(self, side: str) -> None:
         self.side = side
+
+
+class RefusedError(Exception):
+    """Another extension will not have a job queued."""
+
+
+@dataclass
+class Bounds:
+    """How often something has happened, as far as that can be told."""
+
+    least: int = 0
+    most: int = 0
+
+    def add(self, *, certain: bool) -> None:
+        self.least += certain
+        self.most += 1
 
 
 @dataclass
@@ -114,6 +132,14 @@ class Truth:
     """Whether it was accepted so."""
     doubtful: bool = False
     """Whether ComfyUI has died before that was written: then nothing is promised."""
+    suspected: Bounds = field(default_factory=Bounds)
+    """Deaths that the journal is to suspect it of."""
+    met_outside: Bounds = field(default_factory=Bounds)
+    """Deaths from outside that it is to be charged with."""
+    lost: int = 0
+    """How often it was submitted again in vain."""
+    vague: bool = False
+    """Whether it can't be told what it is to be charged with."""
 
 
 @dataclass
@@ -129,9 +155,15 @@ class Comfyui:
     running: tuple[Any, int] | None = None
     interrupted: str = ""
     asked: bool = False
-    """Whether the listener asked the running job to give up: then whoever else does is not heard."""
-    blamed: bool = False
-    """Whether the listener was about to end it."""
+    """Whether the listener asked the running job to give up."""
+    under_way: int = 0
+    """How often it has perhaps written down that it will, before ComfyUI has come to it, which can't tell who asks."""
+    maybe_asked: bool = False
+    """Whether it was about to do so in this life, or did."""
+    blamed: list[Guilt] = field(default_factory=list)
+    """What it said of the job that ran that the listener was about to end it, each time …"""
+    blame_written: bool = False
+    """… and whether that is written down."""
     late: list[Callable[[], object]] = field(default_factory=list)
     heart: Heart | None = None
 
@@ -170,13 +202,18 @@ class World:
         self.truths: dict[str, Truth] = {}
         self.lives = 0
         self.life: Comfyui | None = None
-        self.ending: str | None = None
+        self.endings: dict[int, str] = {}
+        """How processes ended, by their pids, as supervisord has it."""
+        self.watched: Process | None = None
+        """The process that the listener saw last."""
         self.said: list[str] = []
         self.counter = 0
         self.connections: list[sqlite3.Connection] = []
         self.full = False
         """Whether nothing can be written."""
         self.was_full = False
+        self.refusals = 0
+        """How many of the next submissions another extension refuses."""
 
     def begin(self) -> None:
         """Have all of it run for the first time."""
@@ -250,6 +287,7 @@ class World:
         """Note that something befalls a job, and whether that can be written."""
         life = self.life
         truth.unwritten |= self.full or bool(life and life.journal and not life.journal.ok)
+        truth.vague |= truth.unwritten
 
     # ComfyUI
 
@@ -263,13 +301,13 @@ class World:
         """ComfyUI-Manager restarts it in the same process."""
         if self.life:
             process = self.life.process
-            self.life.blamed = False
-            self.die("terminated by SIGKILL")
+            self.life.blamed = []
+            self.die("")
             self._start(replace(process, image=process.image + 1000))
 
     def _start(self, process: Process) -> None:
         self.lives += 1
-        queue_type: Any = type("PromptQueue", (PromptQueue,), {})
+        queue_type: Any = type("PromptQueue", (PromptQueue,), {"put": self._put})
         queue = queue_type(SimpleNamespace(queue_updated=lambda: None))
         nodes = SimpleNamespace(interrupt_processing=self._interrupt)
         self.life = Comfyui(self.lives, process, queue, None, Gate(str(self.folder)), nodes)
@@ -291,25 +329,59 @@ class World:
         assert life.journal.ok or self.full, self.said
         life.heart = Heart(str(self.folder), me, bridge, None, "")
 
+    @property
+    def _put(self) -> Callable[[Any, Item], None]:
+        """What our hook stands before: another extension's."""
+
+        def put(queue: Any, item: Item) -> None:
+            if self.refusals:
+                self.refusals -= 1
+                raise RefusedError
+            PromptQueue.put(queue, item)
+
+        return put
+
     def _interrupt(self, value: bool = True) -> None:
         assert self.life
         self.life.interrupted = self.life.running[0][1] if value and self.life.running else ""
 
+    def miscarry(self, ending: str) -> None:
+        """A process begins and ends that never gets as far as to have a life."""
+        if self.life is None:
+            self.lives += 1
+            self.endings[self.lives] = ending
+
     def die(self, ending: str) -> None:
-        """End ComfyUI's life."""
+        """End ComfyUI's life; without an ending, its process goes on."""
         life, self.life = self.life, None
         if life is None:
             return
-        self.ending = ending
+        if ending:
+            self.endings[life.process.pid] = ending
         if life.journal is not None:
             life.journal._close()
-        ran = {item[1] for item in life.queue.currently_running.values()}
-        for prompt_id in ran | self._begun(life):
-            self.truths[prompt_id].deaths += 1
-            self.truths[prompt_id].met += 1
-            self.truths[prompt_id].suspicions += life.blamed or "SIGKILL" not in ending
+        ran, begun = {item[1] for item in life.queue.currently_running.values()}, self._begun(life)
+        for prompt_id in ran | begun:
+            truth = self.truths[prompt_id]
+            truth.deaths += 1
+            truth.met += 1
+            truth.suspicions += bool(life.blamed) or "SIGKILL" not in ending
+            self._charge(
+                life, truth, ending, certain=prompt_id in begun and (prompt_id in ran or truth.kind == POISONS)
+            )
         for truth in self.truths.values():
             truth.doubtful |= truth.unwritten
+
+    def _charge(self, life: Comfyui, truth: Truth, ending: str, *, certain: bool) -> None:
+        """Note what a job is to be charged with that ran at a life's end."""
+        guilts = set(life.blamed) if life.blame_written else {*life.blamed, fate.by_ending(ending or "stopped")}
+        if life.maybe_asked:
+            guilts.add(Guilt.SUSPECT)
+        certain = certain and len(guilts) == 1
+        if Guilt.SUSPECT in guilts:
+            truth.suspected.add(certain=certain)
+        if Guilt.VICTIM in guilts:
+            truth.met_outside.add(certain=certain)
 
     def submit(self, kind: str = "honest") -> None:
         """A user submits a job."""
@@ -322,8 +394,12 @@ class World:
         self.touch(truth)
         truth.in_memory = truth.unwritten
         with self.mortal():
-            self.life.queue.put(item)
-            truth.answered = True
+            truth.maybe_deleted = bool(self.refusals)
+            try:
+                self.life.queue.put(item)
+                truth.answered = True
+            except RefusedError:
+                truth.deleted = True
 
     def delete(self, choose: Callable[[list[str]], str]) -> None:
         """A user deletes a waiting job."""
@@ -355,7 +431,8 @@ class World:
             self.touch(truth)
             with self.mortal():
                 self.life.nodes.interrupt_processing()
-                truth.deleted = not self.life.asked
+                truth.deleted |= not self.life.under_way
+                self.life.under_way = max(0, self.life.under_way - 1)
 
     def work(self) -> None:
         """The worker takes a job, or is done with the one it has."""
@@ -367,7 +444,7 @@ class World:
         taken = life.queue.get(timeout=0.0)
         if taken is None:
             return
-        life.running, life.interrupted, life.asked = taken, "", False
+        life.running, life.interrupted, life.asked, life.under_way = taken, "", False, 0
         truth = self.truths[taken[0][1]]
         self.touch(truth)
         self._check_start(life, truth)
@@ -418,7 +495,8 @@ class World:
         self.porter = self._porter()
 
     def _porter(self) -> Porter:
-        porter = Porter(Ward(str(self.folder), "http://127.0.0.1:9", Policy(), 1000, self.extended), self.said.append)
+        ward = Ward(str(self.folder), "http://127.0.0.1:9", Policy(), 1000, self.extended)
+        porter = Porter(ward, self.said.append, ending=lambda pid: self.endings.get(pid, ""))
         accept = porter._journal.accept
 
         def accepted(item: Any, life: jobs.Life, state: State) -> None:
@@ -428,7 +506,7 @@ class World:
         porter._journal.accept = accepted  # type: ignore[method-assign]
         self.faulty("listener", porter._journal, LISTENER)
         asked = {"queue": self._queue, "ended": self._ended, "submit": self._submitted_again, "close": lambda: None}
-        porter._comfy = cast("comfy.Comfy", SimpleNamespace(**asked, trouble=""))
+        porter._comfy = cast("comfy.Comfy", SimpleNamespace(**asked, is_long=False))
         return porter
 
     def turn(self, seconds: float = 3.0) -> None:
@@ -438,9 +516,11 @@ class World:
         self.beat()
         if self.life is None:
             return
-        moved = str(self.clock.now)
-        self.porter.see(Sighting(self.process(), answers=True, ready=True, ending=self.ending, work=moved))
+        before, self.watched = self.watched, self.process()
+        self.porter.see(Sighting(self.watched, answers=True, ready=True, work=str(self.clock.now)))
         with self.mortal():
+            if before and before.pid != self.watched.pid:
+                self.porter._guarded(partial(self.porter._note_end, before))
             self.porter._guarded(self.porter._turn)
 
     def beat(self) -> None:
@@ -462,21 +542,33 @@ class World:
         if self.life and self.life.running:
             truth = self.truths[self.life.running[0][1]]
             truth.suspicions += 1
+            truth.suspected.add(certain=False)
+            self.life.maybe_asked = True
+            self.life.under_way += 1
             self.touch(truth)
             truth.maybe_deleted |= truth.unwritten  # that it was not its user can't be written
             with self.mortal():
                 if self.porter._ask(truth.prompt_id) and self.life:
                     self.life.asked = True
                     truth.asked.append(self.life.number)
-                    self.life.nodes.interrupt_processing()
+                    self._asked("interrupt", partial(self._obey, truth.prompt_id), lost=False)
+
+    def _obey(self, prompt_id: str) -> bool:
+        """ComfyUI comes to the listener's request."""
+        assert self.life
+        if self.life.running and self.life.running[0][1] == prompt_id:
+            self.life.under_way = max(0, self.life.under_way - 1)
+        return self._interrupted(prompt_id)
 
     def restart(self, cause: str) -> None:
         """The listener ends ComfyUI's life, for that reason."""
         if self.life:
-            self.life.blamed = True
+            life, guilt = self.life, fate.by_cause(cause)
+            life.blamed.append(guilt)
             with self.mortal():
                 with suppress(JournalError):
-                    self.porter._journal.blame(self.process(), cause, fate.by_cause(cause))
+                    self.porter._journal.blame(self.process(), cause, guilt)
+                    life.blame_written = True
                 self.die("terminated by SIGTERM")
 
     def process(self) -> Process:
@@ -503,12 +595,13 @@ class World:
         if not aside:
             return
         truth = self.truths[choose(aside)]
-        truth.maybe_forgiven = True
+        truth.maybe_forgiven, vague, truth.vague = True, truth.vague, True
         with self.mortal(), self._commands_journal() as journal, suppress(JournalError):
             job = journal.job(truth.prompt_id)
             if job and journal.retry(job):
                 truth.suspicions = truth.met = 0
-            truth.maybe_forgiven = False
+                truth.suspected, truth.met_outside = Bounds(), Bounds()
+            truth.maybe_forgiven, truth.vague = False, vague
 
     def drop(self, choose: Callable[[list[str]], str]) -> None:
         """Have a job never run again."""
@@ -595,6 +688,7 @@ class World:
             return Reply(Taken.YES, prompt_id=prompt_id)
 
         found: Reply = self._asked("submit", answer, Reply(Taken.UNKNOWN, "no answer"))
+        self.truths[prompt_id].lost += found.taken is Taken.UNKNOWN
         return found
 
     def _asked(self, name: str, answer: Callable[[], Any], lost: Any) -> Any:
@@ -607,6 +701,8 @@ class World:
             return lost
         try:
             found = answer()
+        except RefusedError:
+            found = lost
         except Killed as killed:
             if killed.side != "comfyui":
                 raise
@@ -618,7 +714,7 @@ class World:
         """What was under way arrives."""
         while self.life and self.life.late:
             answer = self.life.late[0]
-            with self.mortal():
+            with self.mortal(), suppress(RefusedError):
                 answer()
             if self.life:
                 self.life.late.pop(0)
@@ -678,6 +774,7 @@ class World:
         told = f"{truth} is {state.value}"
         if state is State.QUARANTINED:
             charged = truth.suspicions >= fate.SUSPECTED or truth.met >= fate.MET or truth.maybe_forgiven
+            charged |= truth.lost >= replay.TRIES
             assert charged or not self.extended, told
         elif truth.kind in (KILLS, POISONS):
             assert (state, truth.maybe_deleted) == (State.DELETED, True), told
@@ -686,6 +783,17 @@ class World:
         else:
             assert state is (State.FAILED if truth.kind == "failing" else State.DONE), told
             assert truth.runs, told
+        if self.extended and state is not State.DELETED and not truth.vague:
+            self._check_charges(truth)
         most = truth.deaths if self.extended else self.lives
         assert len(truth.runs) <= 1 + most + len(truth.asked), told
         assert truth.met <= fate.SUSPECTED + fate.MET or truth.maybe_forgiven or not self.extended, told
+
+    def _check_charges(self, truth: Truth) -> None:
+        """Check that a job is charged with what befell it, and with nothing else."""
+        with closing(sqlite3.connect(self.folder / "journal.sqlite")) as connection:
+            charged = "SELECT suspect, victim FROM jobs WHERE prompt_id = ?"
+            suspect, victim = connection.execute(charged, (truth.prompt_id,)).fetchone()
+        told = f"{truth} is suspected of {suspect}, and was the victim of {victim}"
+        assert truth.suspected.least <= suspect <= truth.suspected.most, told
+        assert truth.met_outside.least <= victim <= truth.met_outside.most, told

@@ -45,6 +45,28 @@ def test_a_stop_of_a_launcher_that_waited_afterwards_is_somebodys_word() -> None
     assert lastword.find(log, "comfyui", 200) == "stopped: terminated by SIGKILL"
 
 
+STOPPED = "2026-11-23 12:29:40,100 WARN stopped: comfyui (terminated by SIGKILL)\n"
+FORGOTTEN = """\
+2026-11-23 12:29:40,114 INFO spawned: 'comfyui' with pid 400
+2026-11-23 12:29:41,100 WARN exited: comfyui (exit status 1; not expected)
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "pid", "ending"),
+    [
+        ("", 200, "exited: terminated by SIGSEGV (core dumped); not expected"),
+        (STOPPED, 200, "exited: terminated by SIGSEGV (core dumped); not expected"),
+        (STOPPED, 300, "stopped: terminated by SIGKILL"),
+        (FORGOTTEN, 300, ""),
+        ("", 999, ""),
+    ],
+)
+def test_a_lifes_own_end_is_that_of_no_other(more: str, pid: int, ending: str) -> None:
+    """Not that of the next launcher, nor, where a supervisord died before it could tell, of the next life."""
+    assert lastword.find_own(LOG + more, "comfyui", pid) == ending
+
+
 def test_a_stop_is_told_from_a_death() -> None:
     assert lastword.find(LOG[: LOG.index("200")], "comfyui", 100) == "stopped: exit status 0"
 
@@ -90,6 +112,7 @@ def test_what_the_next_launcher_said_is_none_of_it() -> None:
 )
 def test_nobody_to_ask_is_no_answer(url: str) -> None:
     assert lastword.ending(url, "comfyui", 1) == ""
+    assert lastword.own_ending(url, "comfyui", 1) is None
     assert lastword.said(url, "comfyui") == ""
 
 

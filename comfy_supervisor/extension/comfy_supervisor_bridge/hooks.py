@@ -52,7 +52,11 @@ class Hooks:
         with queue.mutex:  # or stock might be taken in between, and the job found missing
             if self._noted("put", lambda: self.journal.accepted(item, again=_is_again(item))) is False:
                 return None
-            return original(queue, item, *arguments, **named)
+            try:
+                return original(queue, item, *arguments, **named)
+            except BaseException:
+                self._noted("put", lambda: self._refuse(queue, item))
+                raise
 
     def get(self, original: Function, queue: Any, *arguments: Any, **named: Any) -> Any:
         """Take a job if one may be taken, and write that down."""
@@ -115,6 +119,13 @@ class Hooks:
         repeated = submission in self.replayed
         self.replayed.add(submission)
         return repeated
+
+    def _refuse(self, queue: Any, item: Item) -> None:
+        """Write down that a job was not queued, if it was not: ComfyUI's own queue may fail after it has done so."""
+        if item[1] in {*_waiting(queue), *(each[1] for each in _running(queue))}:
+            return
+        self.journal.refused(item[1], again=_is_again(item))
+        self.replayed.discard((float(item[0]), str(item[1])))
 
     def _waits(self, queue: Any, timeout: float) -> bool:
         """Wait for a job as the queue itself does, and tell whether none may be taken.

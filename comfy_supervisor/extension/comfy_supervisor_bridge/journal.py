@@ -18,7 +18,7 @@ from typing import Any
 from . import rows, store
 from .guard import guarded
 from .life import Life
-from .rows import ACCEPT, BODY, END, IS_OVER, OWN, Item
+from .rows import ACCEPT, BODY, END, HEARD, IS_LISTENERS, IS_OVER, OWN, Item
 from .writer import PATIENCE as LATE
 from .writer import Writer
 
@@ -29,19 +29,20 @@ LOST_END = "its end could not be written down"
 _TAKE = (
     "UPDATE jobs SET state = 'running', begun = :now, changed = :now WHERE prompt_id = :prompt_id AND state = 'queued'"
 )
-_GIVE_UP = """
+_GIVE_UP = f"""
 UPDATE jobs SET
-    state = CASE asked WHEN 'listener' THEN state ELSE 'deleted' END,
-    note = CASE asked WHEN 'listener' THEN note ELSE 'interrupted' END,
-    asked = CASE asked WHEN 'listener' THEN 'obeyed' ELSE asked END,
+    state = CASE WHEN {IS_LISTENERS} THEN state ELSE 'deleted' END,
+    note = CASE WHEN {IS_LISTENERS} THEN note ELSE 'interrupted' END,
+    asked = CASE WHEN {IS_LISTENERS} THEN 'obeyed' ELSE asked END,
     changed = :now
 WHERE prompt_id = :prompt_id AND state IN ('queued', 'running')
-"""
+"""  # noqa: S608  # words of ours
 _REMOVE = """
-UPDATE jobs SET state = 'deleted', note = 'deleted', changed = :now
+UPDATE jobs SET state = 'deleted', note = :note, changed = :now
 WHERE prompt_id = :prompt_id AND state = 'queued'
 """
-_ASK = "UPDATE jobs SET asked = 'user' WHERE prompt_id = :prompt_id AND state = 'running' AND asked = ''"
+_UNPUT = "UPDATE jobs SET life = NULL, changed = :now WHERE prompt_id = :prompt_id AND state = 'queued'"
+_ASK = f"UPDATE jobs SET asked = {HEARD} WHERE prompt_id = :prompt_id AND state = 'running'"  # noqa: S608  # words of ours
 _PUT_BACK = "UPDATE jobs SET state = 'queued', note = :note, changed = :now WHERE prompt_id = :prompt_id"
 _NOTE = "UPDATE jobs SET note = :note, state = 'running' WHERE prompt_id = :prompt_id"
 _BEGIN_LIFE = """
@@ -105,8 +106,17 @@ class Journal:
             self._say(f"a job can't be written down, and would be lost at a restart: {error}")
             return True
         over: list[str] = []
-        self._do(lambda: self._write([(ACCEPT, row), (BODY, row)], over=over if again else None))
+
+        def write() -> None:
+            row["life"] = self._life_id  # which only now is sure to have been entered
+            self._write([(ACCEPT, row), (BODY, row)], over=over if again else None)
+
+        self._do(write)
         return not over
+
+    def refused(self, prompt_id: str, *, again: bool) -> None:
+        """Write down that a job has not been queued after all; the listener's goes on waiting for that."""
+        self._change(_UNPUT if again else _REMOVE, [prompt_id], note="its submission failed")
 
     def taken(self, item: Item) -> None:
         """Write down that the worker has taken a job."""
@@ -130,10 +140,10 @@ class Journal:
 
     def removed(self, prompt_ids: Sequence[str]) -> None:
         """Write down that waiting jobs were deleted."""
-        self._change(_REMOVE, prompt_ids)
+        self._change(_REMOVE, prompt_ids, note="deleted")
 
     def asked(self, prompt_ids: Sequence[str]) -> None:
-        """Write down that running jobs were asked to give up, unless the listener said before that it does so."""
+        """Write down that running jobs were asked to give up: by a user, unless the listener said that it would."""
         self._change(_ASK, prompt_ids)
 
     def is_ours(self) -> bool:

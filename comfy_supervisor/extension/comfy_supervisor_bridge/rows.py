@@ -27,11 +27,20 @@ INSERT INTO jobs (prompt_id, number, state, life, secrets, accepted, changed)
 VALUES (:prompt_id, :number, :state, :life, :secrets, :now, :now)
 ON CONFLICT (prompt_id) DO UPDATE SET
     number = excluded.number, state = excluded.state, life = excluded.life,
-    asked = '', waits = '', note = '', begun = CASE excluded.state WHEN 'running' THEN begun END,
+    asked = CASE WHEN excluded.state = 'running' AND life = excluded.life THEN asked ELSE '' END,
+    waits = '', note = '', begun = CASE excluded.state WHEN 'running' THEN begun END,
     secrets = CASE excluded.secrets WHEN '' THEN secrets ELSE excluded.secrets END,
     accepted = CASE WHEN state IN ('queued', 'running') THEN accepted ELSE excluded.accepted END,
+    suspect = CASE WHEN state IN ('done', 'failed', 'deleted') THEN 0 ELSE suspect END,
+    victim = CASE WHEN state IN ('done', 'failed', 'deleted') THEN 0 ELSE victim END,
     changed = excluded.changed
 """
+MARK = "CASE WHEN asked = '' THEN 'listener+' WHEN asked LIKE 'listener%' THEN asked || '+' ELSE asked END"
+"""What is written of a running job before the listener asks it to give up, each time …"""
+HEARD = "CASE WHEN asked LIKE '%+' THEN substr(asked, 1, length(asked) - 1) ELSE 'user' END"
+"""… and once ComfyUI is asked: that was the listener, as often as it has said before that it will, and else a user."""
+IS_LISTENERS = "asked LIKE 'listener%'"
+"""Nobody but the listener has asked it."""
 BODY = """
 INSERT INTO bodies (seq, body) SELECT seq, :body FROM jobs WHERE prompt_id = :prompt_id
 ON CONFLICT (seq) DO UPDATE SET body = excluded.body

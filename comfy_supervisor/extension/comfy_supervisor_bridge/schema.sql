@@ -20,7 +20,8 @@ CREATE TABLE jobs (
     state     TEXT    NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed', 'deleted', 'quarantined')),
     life      INTEGER REFERENCES lives (id),  -- in whose queue it is, or was last; NULL: in nobody's
     secrets   TEXT    NOT NULL DEFAULT '',  -- names of the API keys that are not kept, separated by commas
-    asked     TEXT    NOT NULL DEFAULT '',  -- who asked it to give up: user, or listener; obeyed: it has, the listener
+    asked     TEXT    NOT NULL DEFAULT '',  -- who asked it to give up: user, or listener, with a + for
+                                      -- each request under way; obeyed: it has, the listener
     waits     TEXT    NOT NULL DEFAULT '',  -- why it waits for an operator: old, never, asked_for; empty: it does not
     suspect   INTEGER NOT NULL DEFAULT 0,   -- deaths that it is suspected of
     victim    INTEGER NOT NULL DEFAULT 0,   -- deaths from outside while it ran
