@@ -26,11 +26,14 @@ _THEN: Mapping[Kind, str] = {
     Kind.BLIND: "comfy-supervisor status; comfy-supervisor logs comfyui-health",
     Kind.CONFIGURATION: "mend it, then: comfy-supervisor apply, or comfy-supervisor start {id}",
     Kind.RECOVERY: "nothing",
+    Kind.JOURNAL: "comfy-supervisor doctor tells of a full disk; else: comfy-supervisor logs comfyui-health",
     Kind.QUARANTINE: "comfy-supervisor jobs show {job}; then jobs retry {job}, or jobs drop {job}",
 }
 _WELL = frozenset({Word.IDLE, Word.BUSY})
 _TROUBLED = frozenset({Word.STALLED, Word.RESTARTING, Word.BACKOFF, Word.GAVE_UP, Word.GPU_FAULT, Word.BLIND})
 """How it is when an earlier listener will have told of it."""
+_DEGRADED = 10.0
+"""Seconds from which somebody is told that ComfyUI's extension can't keep up with writing down the jobs."""
 
 
 class Alarms:
@@ -46,12 +49,15 @@ class Alarms:
         self._since: float | None = None
         """Since when somebody knows that something is wrong, seconds since the epoch."""
         self._first = True
+        self._degraded: float | None = None
+        """Since when the extension has not written everything down, seconds since the epoch; inf: somebody was told."""
 
     def look(self, before: State, after: State, seen: Observation, verdict: Verdict, wall: float) -> None:
         """Tell what a look shows; ``wall`` is now, in seconds since the epoch."""
         if self._first and before.word in _TROUBLED:
             self._since = wall - max(0.0, before.seen - before.since)
         self._first = False
+        self._look_at_journal(seen, wall)
         kind, why, done = self._happened(before, after, seen, verdict)
         cause = verdict.cause if verdict.deed is not Deed.NOTHING else ""  # of a crash, none is known here
         if kind:
@@ -72,6 +78,20 @@ class Alarms:
                 then = _THEN[Kind.QUARANTINE].format(job=job.prompt_id)
                 done = "it is not tried again; the others are"
                 self.tell(Event(Kind.QUARANTINE, self._program, wall, why, job.prompt_id, done, then))
+
+    def journal(self, trouble: str, wall: float) -> None:
+        """Tell of what is wrong with the journal of the jobs."""
+        self._say(Kind.JOURNAL, wall, trouble, done="ComfyUI and its supervision go on; a death may now cost jobs")
+
+    def _look_at_journal(self, seen: Observation, wall: float) -> None:
+        """Tell, once it has lasted for a while, that the extension has not written everything down."""
+        if seen.journal != "degraded":
+            self._degraded = None
+        elif self._degraded is None:
+            self._degraded = wall
+        elif wall - self._degraded >= _DEGRADED:
+            self._degraded = float("inf")
+            self.journal("ComfyUI's extension can't write down its jobs, as its log says", wall)
 
     def _happened(
         self, before: State, after: State, seen: Observation, verdict: Verdict

@@ -59,7 +59,7 @@ class Watch:
         self._ledger = Ledger(watched, boot_id)
         self._gaps = Gaps(Path(watched.state))
         self.alarms = Alarms(watched.program, watched.id, watched.rules)
-        self._porter = _porter(watched, supervisor.url, say, self._settled)
+        self._porter = _porter(watched, supervisor.url, say, self._settled, self._journal_fails)
         self._company_until = float("-inf")
         """When what befell others as well counts against this one alone."""
         self._nudged = threading.Event()
@@ -147,6 +147,10 @@ class Watch:
         self._box.settled(dead, pairs)
         self.alarms.settled(pairs, time.time())
 
+    def _journal_fails(self, trouble: str) -> None:
+        """Hear what is wrong with the journal of the jobs."""
+        self.alarms.journal(trouble, time.time())
+
     def _keep_log_folder(self) -> None:
         """Make the folder of its log if somebody has deleted it: without that, supervisord can't start it."""
         folder = Path(self.watched.log).parent
@@ -210,13 +214,15 @@ class Watch:
             self._senses.api.interrupt(verdict.prompt_id, self.watched.rules.deadline)
 
 
-def _porter(watched: Watched, url: str, say: Callable[[str], None], settled: Told) -> Porter:
+def _porter(
+    watched: Watched, url: str, say: Callable[[str], None], settled: Told, alarm: Callable[[str], None]
+) -> Porter:
     policy = Policy(watched.replay, watched.max_age)
     ward = Ward(
         watched.state, watched.url, policy, watched.history, watched.extension, seen_every=watched.rules.probe_every
     )
     ending = partial(lastword.own_ending, url, watched.program.rpartition(":")[2])
-    return Porter(ward, lambda text: say(f"{watched.program}: {text}"), settled, ending)
+    return Porter(ward, lambda text: say(f"{watched.program}: {text}"), settled, ending, alarm)
 
 
 def _sighting(seen: Observation, state: State) -> Sighting:

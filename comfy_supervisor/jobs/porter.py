@@ -78,9 +78,17 @@ class Porter:
     """One instance's; what it is told it does on its own thread, and nothing here raises."""
 
     def __init__(
-        self, ward: Ward, say: Callable[[str], None], told: Told = lambda *_: None, ending: Ending = lambda _: ""
+        self,
+        ward: Ward,
+        say: Callable[[str], None],
+        told: Told = lambda *_: None,
+        ending: Ending = lambda _: "",
+        alarm: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Keep what is needed; ``told`` hears what became of jobs, ``ending`` is asked how lives ended."""
+        """Keep what is needed.
+
+        ``told`` hears what became of jobs, ``ending`` is asked how lives ended, ``alarm`` hears why jobs are not kept.
+        """
         self._ward = ward
         self._journal = Journal(ward.state)
         self._comfy = Comfy(ward.url)
@@ -88,6 +96,7 @@ class Porter:
         self._say = say
         self._told = told
         self._ending = ending
+        self._alarm = alarm
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._sighting = Sighting()
         self._answers_since: float | None = None
@@ -182,7 +191,7 @@ class Porter:
 
     def _guarded(self, deed: Callable[[], None]) -> None:
         """Do something; whatever goes wrong is said, once, and tried again at the next turn."""
-        trouble = ""
+        trouble, is_ours = "", False
         try:
             deed()
             trouble = _UNREADABLE if self._comfy.is_long and self._is_outside else ""
@@ -191,9 +200,11 @@ class Porter:
         except JournalError as error:
             trouble = f"{error}; jobs are not kept meanwhile"
         except Exception:  # noqa: BLE001  # a bug of ours must not end the thread
-            trouble = f"our own error: {traceback.format_exc()}"
+            trouble, is_ours = f"our own error: {traceback.format_exc()}", True
         if trouble and trouble != self._trouble:
             self._say(trouble)
+            if not is_ours:
+                self._alarm(trouble)
         self._trouble = trouble
 
     def _put_aside(self, error: DamagedError) -> str:

@@ -24,6 +24,8 @@ class Kind(str, Enum):
     GAVE_UP = "gave_up"
     GPU_FAULT = "gpu_fault"
     BLIND = "blind"
+    JOURNAL = "journal"
+    """Jobs can't be written down, or what was written can't be read."""
     QUARANTINE = "quarantine"
     RECOVERY = "recovery"
     CONFIGURATION = "configuration"
@@ -34,11 +36,15 @@ _HEADS: Mapping[Kind, str] = {
     Kind.GAVE_UP: "given up",
     Kind.GPU_FAULT: "its GPU needs a person",
     Kind.BLIND: "can't be watched",
+    Kind.JOURNAL: "its jobs are not kept",
     Kind.QUARANTINE: "a job was set aside",
     Kind.RECOVERY: "works again",
     Kind.CONFIGURATION: "held back: it would fail again",
 }
-_URGENT = (Kind.GPU_FAULT, Kind.GAVE_UP, Kind.CONFIGURATION, Kind.BLIND, Kind.RESTART, Kind.QUARANTINE, Kind.RECOVERY)
+_URGENT = (
+    *(Kind.GPU_FAULT, Kind.GAVE_UP, Kind.CONFIGURATION, Kind.BLIND),
+    *(Kind.RESTART, Kind.JOURNAL, Kind.QUARANTINE, Kind.RECOVERY),
+)
 """The most urgent first: it is in the subject."""
 
 

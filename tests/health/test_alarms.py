@@ -112,6 +112,23 @@ def test_who_stops_it_knows_that_it_does_not_work(heard: Heard) -> None:
     assert heard.look(WELL) == []
 
 
+def test_a_journal_that_fails_is_told_with_what_it_may_cost(heard: Heard) -> None:
+    heard.alarms.journal("database or disk is full; jobs are not kept meanwhile", 5.0)
+    (event,) = heard.events
+    assert (event.kind.value, event.why) == ("journal", "database or disk is full; jobs are not kept meanwhile")
+    assert "a death may now cost jobs" in event.done
+    assert "{" not in event.then
+
+
+def test_an_extension_that_cannot_write_is_told_of_once_it_lasts(heard: Heard) -> None:
+    """A disk that stands still for a moment is nobody's concern."""
+    lags, keeps_up = replace(SEEN, journal="degraded"), replace(SEEN, journal="ok")
+    looks = [(lags, 0.0), (lags, 5.0), (keeps_up, 9.0), (lags, 11.0), (lags, 21.0), (lags, 60.0), (keeps_up, 61.0)]
+    told = [heard.look(WELL, wall, seen) for seen, wall in looks]
+    assert told == [[], [], [], [], ["journal"], [], []]
+    assert [heard.look(WELL, wall, lags) for wall in (70.0, 80.0)] == [[], ["journal"]]
+
+
 def test_a_job_that_is_set_aside_is_told_with_its_commands(heard: Heard) -> None:
     aside = replace(JOB, state=JobState.QUARANTINED, suspect=2)
     heard.alarms.settled([(JOB, aside), (JOB, replace(JOB, state=JobState.QUEUED)), (aside, aside)], 5.0)

@@ -39,12 +39,17 @@ class Carried:
     def __init__(self, folder: Path, server: Server, *, extension: bool) -> None:
         self.said: list[str] = []
         self.told: list[tuple[Job, Job]] = []
+        self.alarms: list[str] = []
         self.endings: dict[int, str | None] = {}
         """By pid; a crash where nothing else is said."""
         ward = Ward(str(folder), "http://127.0.0.1:9", Policy(), 100, extension)
         told = self.told.extend
         self.porter = Porter(
-            ward, self.said.append, lambda _, pairs: told(pairs), lambda pid: self.endings.get(pid, CRASHED)
+            ward,
+            self.said.append,
+            lambda _, pairs: told(pairs),
+            lambda pid: self.endings.get(pid, CRASHED),
+            self.alarms.append,
         )
         self.porter._comfy = cast("comfy.Comfy", server)
         self.porter.start()
@@ -267,6 +272,7 @@ def test_a_damaged_journal_is_set_aside_and_it_goes_on(carried: Carried, kept: K
     server.items = {"a": [0.0, "a", {}, {}, []]}
     carried.porter.see(SEEN)
     wait_until(lambda: any("set aside as" in line for line in carried.said))
+    assert len(carried.alarms) == 1, "somebody is told"
     again = Journal(file.parent)
     wait_until(lambda: again.job("a"))
     again.close()
@@ -302,6 +308,8 @@ def test_a_journal_that_cannot_be_set_aside_does_not_end_it(
     file.write_bytes(os.urandom(20_000))
     carried.porter.see(SEEN)
     wait_until(lambda: any("can't be set aside" in line for line in carried.said))
+    wait_until(lambda: carried.alarms)
+    assert "jobs are not kept meanwhile" in carried.alarms[0]
     file.unlink()
     _speaks(kept)
     carried.porter.blame(PROCESS, "recycled")

@@ -256,6 +256,8 @@ class Observation:
     worker: str = ""
     """``alive`` or ``dead``, as ComfyUI's extension sees its worker thread, which it has seen alive before; empty:
     nobody tells."""
+    journal: str = "ok"
+    """``degraded``: not all of its jobs are written down, as ComfyUI's extension says."""
     held: str = ""
     """Why ComfyUI's extension lets no further job begin: ``paused``, ``poisoned``; empty: one may."""
     progress: float = 0.0

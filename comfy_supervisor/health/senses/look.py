@@ -196,6 +196,7 @@ class Senses:
             queue_seen=bool(running or beat.held or any(beat.queue) or not queue),  # else it has just begun to fill
             running=replace(job, place=beat.place) if job else None,
             worker="" if beat.worker == "unseen" else beat.worker,
+            journal=beat.journal,
             held=beat.held,
             progress=beat.progress_at,
         )
