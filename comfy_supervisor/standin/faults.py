@@ -86,18 +86,21 @@ def redirect(standin: Standin, to: str, seconds: float | None = None) -> None:
     _answer_with(answers.redirect(to), standin, seconds)
 
 
-def lose_answers(standin: Standin, count: int = 1) -> None:
-    """Do what each of the next `count` submissions asks for, and close its connection instead of answering."""
-    left = count
+def lose_answers(standin: Standin, count: int = 1, after: int = 0) -> None:
+    """Do what each of the next `count` submissions asks for, and close its connection instead of answering.
+
+    The next `after` ones are answered.
+    """
+    come = 0
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        nonlocal left
+        nonlocal come
         response = await request.match_info.handler(request)
         if request.method == "POST" and request.path.endswith("/prompt"):
-            left -= 1
-            if left == 0 and standin.answer is answer:
+            come += 1
+            if come == after + count and standin.answer is answer:
                 standin.answer = None
-            if request.transport is not None:
+            if come > after and request.transport is not None:
                 request.transport.close()
         return response
 

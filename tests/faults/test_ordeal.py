@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+import requests
 
 from comfy_supervisor.jobs.job import Job, State
 from tests.faults.conftest import discharged
@@ -19,6 +20,8 @@ from tests.support import needs_comfyui, wait_until
 
 HONEST = 200
 KILLS = 20
+WORKER_DEATHS = (1, 6, 11)
+"""Kills before which the worker dies as well: early, since later on a suspect may run, which would be its second."""
 SEED = int(os.environ.get("ORDEAL_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
 """Repeats an ordeal, as far as the machine's own chances allow."""
 NODES = {
@@ -66,6 +69,13 @@ class Ordeal(Keeper):
         done = len(self.journal.jobs(State.DONE)) + more
         self.wait_for(lambda: len(self.journal.jobs(State.DONE)) >= done or not self.unfinished(), 300, "jobs are done")
 
+    def lose_worker(self) -> None:
+        """Have the stand-in's worker die in the running job, or the next."""
+        pid = self.pid()
+        with suppress(requests.RequestException):  # who is just being started has been spared
+            self.order("worker_dies")
+            self.wait_for_next_life(pid, deadline=60)
+
     def strike(self, chance: random.Random, *, everybody: bool) -> str:
         """Kill somebody: mostly ComfyUI, now and then its listener as well."""
         with suppress(psutil.NoSuchProcess, ProcessLookupError):
@@ -86,6 +96,8 @@ def undergo(ordeal: Ordeal, *, everybody: bool) -> None:
     for kill in range(KILLS):
         ordeal.wait_for_work(chance.randint(1, 2 * HONEST // KILLS - 1))
         wait_until(lambda: chance.random() < 0.2, 60)
+        if ordeal.kind == "stand-in" and kill in WORKER_DEATHS:
+            ordeal.lose_worker()  # a real one has a node for it
         ordeal.strike(chance, everybody=everybody)
         if everybody and kill == KILLS // 2:
             os.kill(ordeal.supervisord_pid(), signal.SIGKILL)

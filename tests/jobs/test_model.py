@@ -27,11 +27,13 @@ from comfy_supervisor.jobs.journal import Journal
 from .world import EXTENSION, KILLS, LISTENER, POISONS, SERVER, SIDES, World
 
 SEED = int(os.environ.get("JOBS_SEED") or random.SystemRandom().randrange(2**32))
-HISTORIES = int(os.environ.get("JOBS_HISTORIES") or 400)
+HISTORIES = int(os.environ.get("JOBS_HISTORIES") or 1000)
 """Random histories in each of the parts."""
 EXHAUSTIVE = bool(os.environ.get("JOBS_EXHAUSTIVE"))
 """Whether a fault is tried each time that a point of the story is passed."""
 EVENTS = 40
+pytestmark = pytest.mark.timeout(900)
+"""Seconds; half a minute of a processor's time each, which a busy machine may take long to find."""
 KINDS = ("honest",) * 8 + ("failing", KILLS, POISONS)
 
 

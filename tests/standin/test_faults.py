@@ -198,12 +198,13 @@ def test_a_submission_is_taken_and_not_answered(server: Server) -> None:
         return len(server.session.get(f"{server.url}/history", timeout=30).json())
 
     before = ended()  # by other tests: the server is theirs, too
-    server.order("lose_answers", count=1)
+    server.order("lose_answers", count=1, after=1)
     job = {"prompt": sleep_job(0.05)}
+    assert server.session.post(f"{server.url}/prompt", json=job, timeout=30).ok
     with pytest.raises(requests.ConnectionError):
         server.session.post(f"{server.url}/prompt", json=job, timeout=30)
     assert server.session.post(f"{server.url}/prompt", json=job, timeout=30).ok
-    wait_until(lambda: ended() == before + 2)
+    wait_until(lambda: ended() == before + 3)
 
 
 def test_every_answer_trickles(server: Server) -> None:
