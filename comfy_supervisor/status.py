@@ -62,6 +62,8 @@ class Status:
     """Whether it is watched as it should be: a health listener that was rendered runs, and has looked of late."""
     hold: holds.Hold | None = None
     """What the launcher waits for."""
+    left: float | None = None
+    """Seconds until it goes on by itself; None: it does not, or does not wait."""
     beat: Heartbeat | None = None
     """What our extension tells within ComfyUI; None: nothing of late, or it was not asked for."""
     paused: bool = False
@@ -175,8 +177,10 @@ def _status(
     use = _use(instance, uses)
     held = None if answer.ready else hold(instance)
     if held:
-        text = counted_down(held.text, held, time.time())
-        return Status(instance, HELD, text, process.pid, uptime, answer, use, hold=held)
+        now = time.time()
+        text = counted_down(held.text, held, now)
+        left = None if held.until is None else max(0.0, held.until - now)
+        return Status(instance, HELD, text, process.pid, uptime, answer, use, hold=held, left=left)
     memory = vitals.memory(process.pid)
     text = _silence(answer, uptime)
     return Status(instance, process.statename, text, process.pid, uptime, answer, use, memory)

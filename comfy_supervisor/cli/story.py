@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ..launch import holds
 from ..status import DOWN, HELD, Status
 
 QUIET = 120.0
 """Seconds without a word in the log after which a start-up is no longer waited for."""
+SHORT = 60.0
+"""Seconds that a backoff may still last to be waited for."""
 SILENCE = 2.0
 """Seconds without supervisord's word after which that is worth one: it is silent for a moment before it ends."""
 
@@ -82,10 +85,17 @@ class Story:
 
 def _hopeless(chapter: Chapter, status: Status, now: float) -> bool:
     return (
-        status.state in (HELD, "STOPPED", "FATAL")
+        status.state in ("STOPPED", "FATAL")
+        or (status.state == HELD and not _passes(chapter, status))
         or chapter.lives > 2  # noqa: PLR2004  # the second death in a row is no accident
         or now - max(chapter.log_moved, chapter.since) > QUIET
     )
+
+
+def _passes(chapter: Chapter, status: Status) -> bool:
+    """Tell whether a hold is a backoff for earlier lives' ends, and soon over; none that follows a death just seen."""
+    backs_off = status.hold is not None and status.hold.reason == holds.BACKOFF
+    return backs_off and status.left is not None and status.left <= SHORT and chapter.lives <= 1
 
 
 def _lasting(chapter: Chapter, now: float) -> str:

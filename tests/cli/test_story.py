@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from comfy_supervisor.cli.story import QUIET, SILENCE, Story
+from comfy_supervisor.cli.story import QUIET, SHORT, SILENCE, Story
 from comfy_supervisor.health.senses.probe import Answer
 from comfy_supervisor.launch import holds
 from comfy_supervisor.rendered import Rendered
@@ -23,10 +23,10 @@ def seen(
     return Status(instance, state, text, pid, 0.0, answer)
 
 
-def backing_off(left: int) -> Status:
+def backing_off(left: float, reason: str = holds.BACKOFF, pid: int = 7) -> Status:
     """One that the launcher holds back for ten seconds, so many of which are left."""
-    hold = holds.Hold(holds.BACKOFF, "next start in 10 s", 0.0, 10.0, by=holds.LAUNCHER)
-    return replace(seen(state="HELD", text=f"next start in {left} s"), hold=hold)
+    hold = holds.Hold(reason, "next start in 10 s", 0.0, 10.0, by=holds.LAUNCHER)
+    return replace(seen(state="HELD", pid=pid, text=f"next start in {left:.0f} s"), hold=hold, left=left)
 
 
 def told(*history: tuple[float, Status]) -> tuple[Story, list[str]]:
@@ -74,6 +74,22 @@ def test_a_hold_that_counts_down_is_told_once_and_lives_below() -> None:
     story, lines = told((0, backing_off(10)), (1, backing_off(9)), (2, backing_off(8)))
     assert [line for line in lines if "held" in line] == ["comfyui: held: next start in 10 s"]
     assert story.line(2.2) == "comfyui: held: next start in 8 s"
+
+
+def test_a_short_backoff_that_is_found_is_waited_for() -> None:
+    """As of a ComfyUI that died twice before supervisord was started anew."""
+    story, _ = told((0, backing_off(SHORT)))
+    assert story.gave_up_on([backing_off(SHORT)], 0) == []
+    story.tell([seen()], {}, SHORT)
+    assert story.gave_up_on([seen()], SHORT) == []
+
+
+def test_a_long_one_is_not_nor_another_hold_nor_one_after_a_death() -> None:
+    for held in (backing_off(SHORT + 1), backing_off(5, holds.GAVE_UP)):
+        story, _ = told((0, held))
+        assert story.gave_up_on([held], 0) == ["comfyui"]
+    story, _ = told((0, seen(pid=6)), (1, backing_off(5)))
+    assert story.gave_up_on([backing_off(5)], 1) == ["comfyui"]
 
 
 def test_the_time_that_it_was_held_is_none_of_its_start() -> None:

@@ -47,6 +47,15 @@ class TestBackground:
         left = seconds_left(service)
         wait_until(lambda: seconds_left(service) < left, what="the status counts down")
 
+    def test_a_short_backoff_that_it_finds_is_waited_for(self, service: Service) -> None:
+        service.ok("render")
+        now = time.time()
+        run = str(service.state / "run" / "cpu")
+        holds.write(run, holds.Hold(holds.BACKOFF, "3 short lives in a row; next start in 8 s", now, now + 8))
+        said = service.ok("up", "-d")
+        assert re.search(r"comfyui: held: 3 short lives in a row; next start in \d s", said)
+        assert "API ready in " in said
+
     def test_what_is_known_to_keep_it_from_starting_is_explained_with_its_mend(self, service: Service) -> None:
         """A module that is missing; and the status says so for as long as it is held for that."""
         settings = {"environment": {"STANDIN_START": "missing_module"}}
