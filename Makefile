@@ -49,6 +49,14 @@ proof: $(VENV)/.installed-bench ## Prove what is promised, and write docs/reliab
 bench: $(VENV)/.installed-bench ## The part of proof that measures what things cost, in a quarter of an hour; ARGS=commands: one of its parts.
 	$(BIN)/python -m tests.proof $(or $(ARGS),benchmarks)
 
+.PHONY: soak
+soak: $(VENV)/.installed-bench ## A part of proof of its own: real processes at honest work, then faults at random, for MINUTES=10.
+	$(BIN)/python -m tests.proof soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(QUICK),--quick) $(ARGS)
+
+.PHONY: mutation
+mutation: $(VENV)/.installed-mutation ## A part of proof of its own: whether the tests notice what is changed in the code that decides.
+	$(BIN)/python -m tests.proof mutation $(if $(QUICK),--quick) $(ARGS)
+
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## Bring README's tables and the example settings up to date.
 	$(BIN)/python -m tests.packaging.documents
@@ -61,7 +69,7 @@ audit: $(VENV)/.installed-dev ## Ask PyPI whether anything that is pinned is kno
 
 .PHONY: pins
 pins: $(VENV)/.installed-dev ## Pin the newest versions of all: tests/constraints.txt.
-	$(INSTALL) --upgrade --upgrade-strategy eager --editable '.[bench,dev]'
+	$(INSTALL) --upgrade --upgrade-strategy eager --editable '.[bench,dev,mutation]'
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/$$/; python_version >= "3.11"/' >tests/constraints.txt
 
 .PHONY: clean
@@ -82,4 +90,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed tests/constraints.txt
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
 	$(INSTALL) --constraint tests/constraints.txt --editable '.[bench]'
+	@touch $@
+
+$(VENV)/.installed-mutation: $(VENV)/.installed-dev
+	$(INSTALL) --constraint tests/constraints.txt --editable '.[mutation]'
 	@touch $@

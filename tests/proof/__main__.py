@@ -52,9 +52,11 @@ def _asked(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _chosen(asked: argparse.Namespace) -> list[Part]:
-    if asked.parts:
-        return [part for part in PARTS if {part.name, part.document} & set(asked.parts)]
-    return [part for part in PARTS if part.in_quick or not asked.quick]
+    return [part for part in PARTS if part.name in asked.parts or (not part.apart and _is_wanted(part, asked))]
+
+
+def _is_wanted(part: Part, asked: argparse.Namespace) -> bool:
+    return part.document in asked.parts if asked.parts else part.in_quick or not asked.quick
 
 
 def _run(part: Part, plan: Plan) -> Report:

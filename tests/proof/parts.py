@@ -7,6 +7,8 @@ from collections.abc import Callable
 from tests.bench import commands, cost, explain, jobs, latency, peer
 from tests.bench.report import Report
 
+from . import soak
+from .mutation import measure as mutation
 from .plan import Part, Plan
 
 
@@ -21,6 +23,8 @@ def _once(measure: Callable[[int], Report]) -> Callable[[Plan], Report]:
 
 
 PARTS = (
+    Part("soak", "reliability", "A soak on real processes", soak.measure, apart=True),
+    Part("mutation", "reliability", "Mutants, and whether the tests notice", mutation.measure, apart=True),
     Part("commands", "benchmarks", "The commands, as ratios to an empty Python start", _rounds(commands.measure)),
     Part("peer", "benchmarks", "Beside superlance's httpok", _once(peer.measure), in_quick=False),
     Part("cost", "benchmarks", "What the listener costs", _once(cost.measure), in_quick=False),

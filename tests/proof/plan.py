@@ -32,3 +32,5 @@ class Part:
     run: Callable[[Plan], Report]
     in_quick: bool = True
     """Whether a quick run has it, too."""
+    apart: bool = False
+    """Whether only who names it runs it."""

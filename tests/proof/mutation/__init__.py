@@ -1,0 +1,1 @@
+"""Whether the tests of the rooms that decide notice what is changed in them."""
