@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sys
 import threading
@@ -36,6 +37,12 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
+def _give_up() -> None:
+    """End at once, whatever can't be had any more: supervisord starts us anew, and what was begun is finished then."""
+    say("our own errors go on: this process ends, and supervisord starts the next one")
+    os._exit(3)
+
+
 class Roster:
     """Those who are watched, after the file that names them, which may change at any time."""
 
@@ -50,6 +57,8 @@ class Roster:
         self._each_time = each_time
         self._make = make
         self._gpus = gpus
+        self.give_up = _give_up
+        """What ends the process when errors of ours go on."""
         self._told_of_gpus = ""
         self._stamp: tuple[int, int] | None = None
         self._watches: dict[str, Watch] = {}
@@ -81,6 +90,8 @@ class Roster:
                 self._each_time()
             except Exception:  # noqa: BLE001  # a bug of ours, or no thread to be had: the next look may do better
                 say(f"our own error: {traceback.format_exc()}")
+            if any(watch.errors.go_on for watch in tuple(self._watches.values())):
+                self.give_up()
             if self._ended.wait(_ROSTER_EVERY):
                 break
 

@@ -23,6 +23,7 @@ from .blackbox import BlackBox
 from .gaps import Gaps
 from .hand import Restarter
 from .ledger import Decision, Ledger
+from .own_errors import OwnErrors
 from .policy.evidence import ENDS, Deed, Hand, Life, Observation, Reply, State, Verdict, Word
 from .policy.judge import judge
 from .senses import heartbeat, vitals
@@ -69,6 +70,7 @@ class Watch:
         self._maintenance = False
         self.turned = time.monotonic()
         """When it was looked at last."""
+        self.errors = OwnErrors()
 
     def start(self) -> None:
         """Begin, with what an earlier listener knew and had begun."""
@@ -96,6 +98,7 @@ class Watch:
                 self._turn()
             except Exception:  # noqa: BLE001  # a bug of ours must neither end the watch nor touch the instance
                 self._say(f"{self.watched.program}: our own error, nothing is done: {traceback.format_exc()}")
+                self.errors.note(time.monotonic())
             self.turned = time.monotonic()
             self._pause()
             self._nudged.clear()

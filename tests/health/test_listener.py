@@ -14,6 +14,7 @@ from comfy_supervisor import rpc
 from comfy_supervisor.gpu.watch import Watch as GpuWatch
 from comfy_supervisor.health import watched
 from comfy_supervisor.health.listener import Roster
+from comfy_supervisor.health.own_errors import OwnErrors
 from comfy_supervisor.health.watch import Watch
 from comfy_supervisor.health.watched import Watched
 from tests.support import wait_until
@@ -84,6 +85,46 @@ def test_an_error_of_ours_is_said_and_does_not_end_it(
     finally:
         roster.end()
     assert "our own error: " in capsys.readouterr().err
+
+
+def test_a_process_whose_errors_go_on_makes_room_for_the_next(one: Watched, tmp_path: Path) -> None:
+    """As where no thread or memory is to be had any more."""
+    file, given_up = tmp_path / "health.json", threading.Event()
+    _write(file, one)
+    made: list[Watch] = []
+    make = lambda each: made.append(_watch(each)) or made[-1]  # type: ignore[func-returns-value]  # noqa: E731
+    roster = Roster(file, make, GpuWatch())
+    roster.give_up = given_up.set
+    threading.Thread(target=roster.run, daemon=True).start()
+    try:
+        wait_until(lambda: made)
+        made[0].errors.note(0.0)
+        assert not given_up.is_set()
+        for now in (10.0, 30.0):
+            made[0].errors.note(now)
+        assert given_up.wait(30)
+    finally:
+        roster.end()
+
+
+@pytest.mark.parametrize(
+    ("times", "go_on"),
+    [
+        ((0, 30), False),
+        ((0, 1, 2, 3), False),
+        ((0, 10, 20), True),
+        ((0, 130, 260, 390), False),
+        ((0, 130, 140, 150), True),
+    ],
+    ids=["two", "for a moment", "three", "far between", "of late"],
+)
+def test_errors_go_on_where_there_are_three_in_two_minutes_and_not_all_at_once(
+    times: tuple[float, ...], go_on: bool
+) -> None:
+    errors = OwnErrors()
+    for now in times:
+        errors.note(now)
+    assert errors.go_on is go_on
 
 
 def test_a_watch_that_hangs_is_said(one: Watched, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -271,8 +271,18 @@ def test_the_job_of_an_earlier_life_poisons_none() -> None:
     day = Day().working()
     day.look(finished=bad)
     day.now += 20
-    day.run(60, finished=bad, **new_life())
+    day.run(60, **new_life())
     assert day.word() is Word.IDLE
+
+
+def test_a_job_that_is_tried_again_under_its_own_id_poisons_the_next_life_as_well() -> None:
+    """The first job to end there is the same one as the last to end before, and ComfyUI's history began anew."""
+    bad = finished("bad", failure=Failure.STICKY, text="CUDA error")
+    day = Day().working()
+    assert day.look(finished=bad).deed is Deed.RESTART
+    day.now += 20
+    day.run(60, **new_life())
+    assert day.look(finished=bad, **new_life()).deed is Deed.RESTART
 
 
 def test_other_cuda_errors_count_at_the_third_in_a_row() -> None:

@@ -115,7 +115,6 @@ def _next_life(state: State, seen: Observation, life: Life, now: float) -> State
         log=seen.log,
         log_moved=now,
         progress=now,
-        finished=state.finished,
         restarts=state.restarts,
         row=state.row,
         given_up=state.given_up,
