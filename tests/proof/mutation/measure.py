@@ -42,7 +42,8 @@ _COVERED = ("room", "branches", "taken")
 _HOW = f"""\
 cosmic-ray's operators change one thing at a time in the rooms that decide and keep: a comparison, a number, `and` for
 `or`, a decorator gone. Then the room's own quick tests are run until one fails. At most {MOST} mutants a room are
-tried, drawn by the seed; what only changes an annotation is left out, as nothing evaluates it. A mutant is killed by
+tried, drawn by the seed; left out is what only changes an annotation, which nothing evaluates, and `is` for `==` or
+back, which are the same between members of an enumeration. A mutant is killed by
 time where the tests take five times as long as without it. Equivalent are those of which
 [tests/proof/mutation/equivalent.json](../tests/proof/mutation/equivalent.json) says why no test can notice them. At
 least {LEAST_PERCENT:g} % of the others have to be killed, and the tests have to take every branch."""

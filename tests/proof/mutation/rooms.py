@@ -28,6 +28,12 @@ ROOMS = (
         "policy",
         _policy(),
         (
+            "tests/health/test_policy_types.py",
+            "tests/health/test_policy_case.py",
+            "tests/health/test_policy_clues.py",
+            "tests/health/test_policy_memory.py",
+            "tests/health/test_policy_fleet.py",
+            "tests/health/test_guard.py",
             "tests/health/test_policy.py",
             "tests/health/test_policy_honest_work.py",
             "tests/health/test_histories.py",
