@@ -10,9 +10,10 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ from ..incidents.compose import Case, compose
 from ..incidents.incident import Incident, Jobs, Kind, MalformedError, Step
 from ..incidents.mask import Mask
 from ..incidents.parts import Parts
-from ..incidents.store import FOLDER, Store
+from ..incidents.store import FOLDER, Store, every
 from ..jobs import job as jobs
 from ..launch import lastword, records
 from . import event
+from .intent import Intent
 from .ledger import DECISIONS, moments
+from .pending import Pending
 from .policy.evidence import ENDS, Life, Observation, Reply, State, Verdict
 from .watched import Watched
 
@@ -40,12 +43,18 @@ _AFTERWARDS = 6.0
 """Seconds for what can be had afterwards."""
 _MOST_WAITING = 4
 """Incidents that wait to be written down; in a storm, those beyond are only counted."""
+_NEVER_LEFT_OUT = frozenset({Kind.GAVE_UP, Kind.GPU_FAULT, Kind.CONFIGURATION})
+"""What waits for a person, and so comes but rarely."""
 _STORM, _STORM_LASTS = 3, 60.0
 """So many within so many seconds are a storm: those that follow are brief."""
 _MOST_OPEN = 8
-"""Incidents of which is still to be told what became of their jobs."""
+"""Incidents, the newest ones, of which it may still be to be told what became of their jobs."""
+_ANSWERS = "it answers again"
 _LOG_BYTES = 128 * 1024
 _STACK_BYTES = 256 * 1024
+
+_OF_THE_LIVING = ("processes", "descriptors", "stacks")
+"""What only a process that lives can tell."""
 
 Fates = Sequence[tuple[jobs.Job, jobs.Job]]
 """Jobs as they were and as they are, once it was decided on them."""
@@ -64,11 +73,11 @@ class BlackBox:
         self._thread: threading.Thread | None = None
         self._doomed: Case | None = None
         """The one whose life our hand is to end."""
-        self._open: deque[Case] = deque(maxlen=_MOST_OPEN)
         self._times: deque[float] = deque(maxlen=_STORM)
         self._unrecorded = 0
-        self._unanswered = False
-        """Whether a life after an incident is still to give its first answer."""
+        self._pending = Pending(watched.state)
+        self._unanswered = True
+        """Whether a life after an incident may still be to give its first answer."""
 
     def notice(self, before: State, after: State, seen: Observation, verdict: Verdict, now: float) -> None:
         """Take a look at the instance into account; never waits."""
@@ -102,9 +111,10 @@ class BlackBox:
             self._orders.put(None)
 
     def _notice(self, before: State, after: State, seen: Observation, verdict: Verdict, now: float) -> None:
-        if self._unanswered and seen.reply is Reply.GOOD and not after.ended:
+        if self._unanswered and seen.reply is Reply.GOOD and seen.life and not after.ended:
             self._unanswered = False
-            self._order(partial(self._answer, now))
+            if self._store.keep:
+                self._order(partial(self._answer, seen.life, now))
         found = event.of(before, after, seen, verdict, self._watched.rules) if self._store.keep else None
         if found is None:
             return
@@ -178,22 +188,64 @@ class BlackBox:
             case = self._doomed = self._case(Kind.RESTART, life, reason, time.monotonic())
         return case
 
+    def take_over(self, begun: Intent) -> None:
+        """Hear of the end of a life that an earlier listener has begun."""
+        self._guarded(lambda: self._take_over(begun))
+
+    def _take_over(self, begun: Intent) -> None:
+        case = self._doomed = self._case(event.of_hold(begun.hold), begun.life, begun.reason, begun.at)
+        case.cause, case.word, case.deed = begun.cause, begun.word, begun.deed
+        case.found.missing |= dict.fromkeys(_OF_THE_LIVING, "the listener was killed before it was done with it")
+
+    def resume(self) -> None:
+        """Have those written down that an earlier listener did not come to."""
+        self._guarded(self._resume)
+
+    def _resume(self) -> None:
+        for case in self._pending.left(self._watched.id, self._watched.program) if self._store.keep else ():
+            case.found.missing |= dict.fromkeys(_OF_THE_LIVING, "the listener was killed before it was written down")
+            self._write_down(case, 0)
+
     @property
     def _stacks(self) -> Path:
         return Path(self._watched.run, stacks.FILE)
 
     def _enqueue(self, case: Case, successor: int) -> None:
         """Have a case written down, unless too many wait for that already."""
-        if self._orders.qsize() >= _MOST_WAITING:
+        if self._orders.qsize() >= _MOST_WAITING and case.kind not in _NEVER_LEFT_OUT:
             self._unrecorded += 1
             return
         case.brief = len(self._times) == _STORM and case.now - self._times[0] < _STORM_LASTS
         case.unrecorded, self._unrecorded = self._unrecorded, 0
         self._times.append(case.now)
+        self._write_down(case, successor)
+
+    def _write_down(self, case: Case, successor: int) -> None:
+        """Have a case written down, by us or, if we are killed meanwhile, by the next listener."""
+        self._pending.add(case)
         self._unanswered = True
         self._order(partial(self._finish, case, successor))
 
     def _finish(self, case: Case, successor: int) -> None:
+        try:
+            if not self._is_written(case):
+                self._write(case, successor)
+        finally:
+            self._pending.remove(case)
+
+    def _is_written(self, case: Case) -> bool:
+        """Tell whether there is an incident of it already, by a listener that was killed right after that."""
+        return any(
+            (one.kind, one.boot, one.pid, one.started) == (case.kind, case.boot, case.pid, case.started)
+            and (bool(case.pid) or abs(one.at - case.at) < 1)
+            for one in self._newest()
+        )
+
+    def _newest(self) -> Iterator[Incident]:
+        """Yield the instance's last incidents, whoever has written them, the newest first."""
+        return islice(every(self._store.folder, self._watched.id), _MOST_OPEN)
+
+    def _write(self, case: Case, successor: int) -> None:
         """Find what can be had afterwards, and write it all down."""
         began = time.monotonic()
         self._read_log(case)
@@ -205,9 +257,6 @@ class BlackBox:
         incident, texts = compose(case, mask)
         took = round(time.monotonic() - began, 3)
         written = self._store.add(replace(incident, seconds=took), texts, mask)
-        case.written = written.id
-        case.forget()
-        self._open.append(case)
         self._say(f"all about it: comfy-supervisor incidents show {written.id}")
 
     def _read_log(self, case: Case) -> None:
@@ -236,20 +285,19 @@ class BlackBox:
                 questions["gpu"] = outside.gpus
         return Parts(questions)
 
-    def _answer(self, now: float) -> None:
-        """Write down when ComfyUI worked again, in those that came last."""
-        for case in self._open:
-            if not case.answered:
-                case.answered = True
-                self._amend(case, partial(_with_step, Step("it answers again", round(now - case.now, 3))))
+    def _answer(self, life: Life, now: float) -> None:
+        """Write down when ComfyUI worked again, in those that came since it last did."""
+        wall = time.time() + now - time.monotonic()
+        for one in self._newest():
+            if any(step.what == _ANSWERS for step in one.steps):
+                break
+            if one.boot in ("", life.boot) and (one.pid, one.started) != (life.pid, life.started):
+                self._store.amend(one.id, partial(_with_step, Step(_ANSWERS, round(max(0.0, wall - one.at), 3))))
 
     def _settle(self, life: jobs.Life, fates: Fates) -> None:
-        for case in self._open:
-            if life.is_of(jobs.Process(case.boot, case.pid, case.started)):
-                self._amend(case, partial(_with_fates, fates))
-
-    def _amend(self, case: Case, change: Callable[[Incident], Incident]) -> None:
-        self._store.amend(case.written, change)
+        for one in self._newest():
+            if life.is_of(jobs.Process(one.boot, one.pid, one.started)):
+                self._store.amend(one.id, partial(_with_fates, fates))
 
     def _order(self, deed: Callable[[], None]) -> None:
         """Have our thread do something; it is started with the first such order."""

@@ -9,6 +9,11 @@ from .policy.rules import Rules
 _BY_HOLD = {"gave_up": Kind.GAVE_UP, "gpu_fault": Kind.GPU_FAULT, "configuration": Kind.CONFIGURATION}
 
 
+def of_hold(hold: str) -> Kind:
+    """Return what kind of incident the end of a life is that came with this hold, or with none."""
+    return _BY_HOLD.get(hold, Kind.RESTART)
+
+
 def of(
     before: State, after: State, seen: Observation, verdict: Verdict, rules: Rules
 ) -> tuple[Kind, Life | None] | None:
@@ -25,7 +30,7 @@ def of(
 
 def _kind(verdict: Verdict, seen: Observation) -> Kind | None:
     if verdict.deed in ENDS:
-        return None if verdict.cause == RECYCLED else _BY_HOLD.get(verdict.hold, Kind.RESTART)
+        return None if verdict.cause == RECYCLED else of_hold(verdict.hold)
     if verdict.deed is Deed.HOLD:
         return _BY_HOLD.get(verdict.hold)
     if verdict.deed is Deed.ALERT and verdict.word in (Word.GAVE_UP, Word.GPU_FAULT):

@@ -53,11 +53,15 @@ class Restarter:
         self._alive = alive
         self._say = say
         self._thread: threading.Thread | None = None
+        self._earlier: Restarter | None = None
         self._stuck = False
 
     @property
     def state(self) -> Hand:
         """What it is doing now."""
+        if self._earlier and self._earlier.state is not Hand.IDLE:
+            return self._earlier.state
+        self._earlier = None
         if self._thread is None or not self._thread.is_alive():
             return Hand.IDLE
         return Hand.STUCK if self._stuck else Hand.BUSY
@@ -69,19 +73,46 @@ class Restarter:
         if verdict.life is None or self.state is not Hand.IDLE:
             return
         action = "kill" if verdict.deed is Deed.KILL else "restart"
-        self._begin(Intent(action, verdict.life, self._boot_id, time.monotonic(), reason=verdict.reason))
+        self._begin(
+            Intent(
+                action,
+                verdict.life,
+                self._boot_id,
+                time.monotonic(),
+                reason=verdict.reason,
+                cause=verdict.cause,
+                word=verdict.word.value,
+                deed=verdict.deed.value,
+                hold=verdict.hold,
+            )
+        )
+
+    def follow(self, earlier: Restarter) -> None:
+        """Begin nothing before an earlier hand for the same instance, of this listener, is done."""
+        self._earlier = earlier
+
+    def afterwards(self, deed: Callable[[], None]) -> None:
+        """Do something once nothing is being done any more; doesn't wait for it."""
+        threading.Thread(target=self._wait, args=(deed,), daemon=True).start()
+
+    def _wait(self, deed: Callable[[], None]) -> None:
+        if self._thread:
+            self._thread.join()
+        deed()
 
     def resume(self) -> None:
-        """Finish what an earlier listener had begun, if that is still to be done."""
+        """Finish what an earlier listener had begun, if that is still to be done, and nobody of ours is at it."""
         left = intent.read(self._watched.state, self._boot_id)
-        if left is None:
+        if left is None or self.state is not Hand.IDLE:
             return
+        if self.box:
+            self.box.take_over(left)
         if self._alive(left.life):
             self._say(f"{self._watched.program}: finishing the restart that an earlier listener began ({left.reason})")
             self._begin(left)
         else:
-            intent.clear(self._watched.state)
             self._tell_over(left)
+            intent.clear(self._watched.state)
 
     def hold(self, verdict: Verdict) -> None:
         """Have the launcher wait at the next start."""
@@ -113,8 +144,8 @@ class Restarter:
             self._look_at(what)
         if what.action == "kill" or self._asked(what):
             self._kill(what)
+        self._tell_over(what)  # before it is forgotten: a listener that is killed in between finds it once more
         intent.clear(self._watched.state)
-        self._tell_over(what)
 
     def _look_at(self, what: Intent) -> None:
         """Have it seen how it is while it still can be; without, it is ended all the same."""

@@ -26,6 +26,11 @@ class Intent:
     """``decided``, then ``asked`` (SIGINT was sent), then ``killed``."""
     by: str = "listener"
     reason: str = ""
+    cause: str = "unknown"
+    word: str = ""
+    deed: str = ""
+    hold: str = ""
+    """The hold that was put up with it; empty: none."""
 
 
 def path(state: str) -> str:

@@ -126,14 +126,17 @@ class Roster:
 
     def _exchange(self, wanted: dict[str, Watched]) -> None:
         """End the watch over those that are gone or changed, begin it over those that are new."""
+        earlier: dict[str, Watch] = {}
         for name, watch in tuple(self._watches.items()):
             if wanted.get(name) != watch.watched:
                 watch.end()
-                del self._watches[name]
+                earlier[name] = self._watches.pop(name)
         for name, each in wanted.items():
             if name not in self._watches:
-                self._watches[name] = self._make(each)
-                self._watches[name].start()
+                watch = self._watches[name] = self._make(each)
+                if name in earlier:
+                    watch.follow(earlier[name])
+                watch.start()
         say(f"watching {', '.join(each.program for each in wanted.values()) or 'nothing'}")
 
 

@@ -64,13 +64,18 @@ class Watch:
         self._company_until = float("-inf")
         """When what befell others as well counts against this one alone."""
         self._nudged = threading.Event()
-        self._ended = False
+        self._ended = self._follows = False
         self._trouble = ""
         self._folder_trouble = ""
         self._maintenance = False
         self.turned = time.monotonic()
         """When it was looked at last."""
         self.errors = OwnErrors()
+
+    def follow(self, earlier: Watch) -> None:
+        """Come after another watch over the same instance: what its hand is doing goes on, and is waited for."""
+        self._follows = True
+        self._hand.follow(earlier._hand)
 
     def start(self) -> None:
         """Begin, with what an earlier listener knew and had begun."""
@@ -84,13 +89,15 @@ class Watch:
         """Look no more."""
         self._ended = True
         self._porter.end()
-        self._box.end()
+        self._hand.afterwards(self._box.end)
         self._nudged.set()
 
     def _run(self) -> None:
         self.state = self._ledger.recall()
         if self.state.life:
             self._senses.acquaint(self.state.life, answered=self.state.answered is not None)
+        if not self._follows:
+            self._box.resume()
         self._hand.resume()
         self._porter.start()
         while not self._ended:

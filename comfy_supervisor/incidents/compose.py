@@ -59,19 +59,10 @@ class Case:
     timeline: tuple[Moment, ...] = ()
     brief: bool = False
     unrecorded: int = 0
-    written: str = ""
-    """Its id, once it is."""
-    answered: bool = False
-    """Whether the next life has answered."""
 
     def is_of(self, boot: str, pid: int, started: float) -> bool:
         """Tell whether it is about this process."""
         return (self.boot, self.pid, self.started) == (boot, pid, started)
-
-    def forget(self) -> None:
-        """Let go of what is written down by now; what names it stays."""
-        self.found, self.steps, self.heartbeat, self.timeline = Findings(), [], {}, ()
-        self.stacks = self.log_before = self.log_after = ""
 
 
 def compose(case: Case, mask: Mask) -> tuple[Incident, dict[str, str]]:
@@ -101,7 +92,7 @@ def compose(case: Case, mask: Mask) -> tuple[Incident, dict[str, str]]:
         started=case.started,
         explained=log_says if log_says.cause == cause and log_says.explanation else explain.of_cause(cause),
         log_says=log_says if log_says.cause not in (cause, *TELLS_NOTHING) else None,
-        suspect=_suspect(case, lines, fatal, details),
+        suspect=_suspect(case, *((lines, details) if _is_of_the_log(case, cause, log_says) else ((), ())), fatal=fatal),
         timeline=case.timeline,
         steps=tuple(case.steps),
         jobs=_jobs(case),
@@ -122,7 +113,12 @@ def _cause(case: Case, log_says: Explained) -> str:
     return log_says.cause if log_says.cause not in TELLS_NOTHING else "unknown"
 
 
-def _suspect(case: Case, lines: Sequence[str], fatal: str, details: tuple[tuple[str, str], ...]) -> Suspect | None:
+def _is_of_the_log(case: Case, cause: str, log_says: Explained) -> bool:
+    """Tell whether what the log speaks of is what happened, rather than a job's failure long before."""
+    return log_says.cause == cause or case.kind is Kind.CRASH
+
+
+def _suspect(case: Case, lines: Sequence[str], details: tuple[tuple[str, str], ...], *, fatal: str) -> Suspect | None:
     """Return what is to blame, as far as a stack, the log or the extension's last word tells."""
     spied = str(case.found.values.get("py-spy", ""))
     dumped = {"stacks": case.stacks, "py-spy": spied, "faulthandler": fatal}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 VERSION = 1
+MOST_IDS = 100
+"""Ids of jobs that are kept of each sort; of more, how many more there were."""
 LONGEST_HEADLINE = 120
 """Characters of an incident's first line."""
 _ID = re.compile(r"(\d{8}T\d{6}Z)-([A-Za-z0-9]+)-([a-z0-9_]+)(?:-\d+)?")
@@ -90,6 +92,15 @@ class Jobs:
     quarantined: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     """For an operator to decide on."""
+    more: Mapping[str, int] = field(default_factory=dict)
+    """How many more there are than are named, of ``waiting`` and the other sorts."""
+
+    @property
+    def short(self) -> Jobs:
+        """The same with no more ids than are kept."""
+        lists = {name: getattr(self, name) for name in ("waiting", "rescued", "charged", "quarantined", "kept")}
+        left_out = {name: len(ids) - MOST_IDS for name, ids in lists.items() if len(ids) > MOST_IDS}
+        return replace(self, more={**self.more, **left_out}, **{name: ids[:MOST_IDS] for name, ids in lists.items()})
 
     @property
     def named(self) -> frozenset[str]:

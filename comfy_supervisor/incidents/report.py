@@ -116,7 +116,7 @@ def _jobs(incident: Incident) -> Iterator[str]:
     yield ""
     yield f"- running: {escaped_inline(jobs.running) or 'none, as far as is known'}"
     if jobs.waiting:
-        yield f"- waiting behind it: {_ids(jobs.waiting)}"
+        yield f"- waiting behind it: {_ids(jobs.waiting, jobs.more.get('waiting', 0))}"
     yield from _fates(jobs)
 
 
@@ -126,18 +126,21 @@ def _fates(jobs: Jobs) -> Iterator[str]:
             yield "- what becomes of them is decided at the next life's first answer"
         return
     fates = {
-        "rescued (queued again)": jobs.rescued,
-        "charged": jobs.charged,
-        "quarantined": jobs.quarantined,
-        "kept for an operator": jobs.kept,
+        "rescued": "rescued (queued again)",
+        "charged": "charged",
+        "quarantined": "quarantined",
+        "kept": "kept for an operator",
     }
-    for name, ids in fates.items():
-        yield f"- {name}: {_ids(ids) if ids else 'none'}"
+    for name, words in fates.items():
+        ids = getattr(jobs, name)
+        yield f"- {words}: {_ids(ids, jobs.more.get(name, 0)) if ids else 'none'}"
 
 
-def _ids(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - MOST_IDS} more" if len(ids) > MOST_IDS else ""
-    return f"{len(ids)}: {', '.join(map(escaped_inline, ids[:MOST_IDS]))}{more}"
+def _ids(ids: Sequence[str], more: int) -> str:
+    """Return some of them, and how many there are; ``more`` are not even named in the record."""
+    left_out = max(0, len(ids) - MOST_IDS) + more
+    told = f" and {left_out} more" if left_out else ""
+    return f"{len(ids) + more}: {', '.join(map(escaped_inline, ids[:MOST_IDS]))}{told}"
 
 
 def _surroundings(incident: Incident) -> Iterator[str]:

@@ -43,7 +43,10 @@ class Store:
 
     def add(self, incident: Incident, files: Mapping[str, str], mask: Mask) -> Incident:
         """Write an incident, masked, with these texts beside it; return it as it was written. Raises OSError."""
-        texts, left_out = self._affordable({name: escaped(mask.text(text)) for name, text in files.items() if text})
+        incident = replace(incident, jobs=incident.jobs.short)
+        record = len(_record(_masked(incident, mask)).encode(errors="replace"))
+        masked = {name: escaped(mask.text(text)) for name, text in files.items() if text}
+        texts, left_out = self._affordable(masked, record)
         missing = {**incident.missing, **dict.fromkeys(left_out, "larger than incidents.max_size allows")}
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         wanted = replace(incident, files=(RECORD, PAGE, *texts), missing=missing)
@@ -72,9 +75,9 @@ class Store:
                 return masked
         raise FileExistsError(incident.id)
 
-    def _affordable(self, texts: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-        """Return the texts for which there is room, and the names of the others."""
-        room, taken, left_out = self.max_size // _SHARE, {}, []
+    def _affordable(self, texts: dict[str, str], record: int) -> tuple[dict[str, str], list[str]]:
+        """Return the texts for which there is room beside the record and the page, and the names of the others."""
+        room, taken, left_out = self.max_size // _SHARE - 2 * record, {}, []
         for name, text in texts.items():
             size = len(text.encode(errors="replace"))
             if size <= room:
@@ -88,7 +91,8 @@ class Store:
         """Write an incident's record and page anew; raises OSError, MalformedError. One that is gone stays so."""
         folder = self.folder / name
         try:
-            changed = _masked(change(load(self.folder, name)), Mask())
+            changed = change(load(self.folder, name))
+            changed = _masked(replace(changed, jobs=changed.jobs.short), Mask())
         except FileNotFoundError:
             return
         for file, text in ((RECORD, _record(changed)), (PAGE, report(changed))):
@@ -138,22 +142,22 @@ def load(folder: Path, name: str) -> Incident:
     return incidents.read(content)
 
 
-def every(folder: Path) -> Iterator[Incident]:
-    """Yield the incidents that can be read, the newest first; raises OSError if the folder can't be."""
+def every(folder: Path, instance: str = "") -> Iterator[Incident]:
+    """Yield the incidents that can be read, of one instance or of all, the newest first.
+
+    Raises OSError if the folder can't be.
+    """
     for name in names(folder):
+        if instance and incidents.instance_of(name) != instance:
+            continue
         with contextlib.suppress(OSError, MalformedError):
             yield load(folder, name)
 
 
 def newest(folder: Path, instance: str) -> Incident | None:
     """Return an instance's newest incident that can be read; None: there is none."""
-    try:
-        for name in names(folder):
-            if incidents.instance_of(name) == instance:
-                with contextlib.suppress(OSError, MalformedError):
-                    return load(folder, name)
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        return next(every(folder, instance), None)
     return None
 
 

@@ -91,7 +91,9 @@ def test_killed_at_each_step_of_a_restart(patient: Patient) -> None:
     assert supervisords_log(patient).count("spawned: 'comfyui' with") == 2
     assert not (patient.state / "cpu" / "intent.json").exists()
     patient.wait_for(lambda: incidents(patient), what="a page on it, by whoever came to that")
-    assert len(incidents(patient)) == 1
+    (page,) = incidents(patient)
+    assert (page["kind"], page["cause"]) == ("restart", patient.restarts()[0]["cause"])
+    patient.wait_for(lambda: "it answers again" in str(incidents(patient)[0]["steps"]), what="how it went on")
 
 
 def test_stopped_for_long_while_a_job_runs(patient: Patient) -> None:

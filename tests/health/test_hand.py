@@ -123,6 +123,33 @@ def test_who_is_stopped_by_a_signal_is_killed_at_once(patient: Patient) -> None:
     assert "terminated by SIGKILL" in patient.supervisord.log_text()
 
 
+def test_a_second_hand_waits_for_the_first(supervisord: Supervisord, tmp_path: Path) -> None:
+    """As when the settings change in the middle of a restart: what the first one has begun is its own."""
+    patient = Patient(supervisord, tmp_path, DEAF, stop_seconds=3.0)
+    wait_until(lambda: patient.process().children(), what="the trap is set")
+    life = patient.life()
+    patient.hand.carry_out(_restart(life))
+    wait_until(lambda: intent.read(patient.watched.state, BOOT))
+    second, done = patient.make_hand(), []
+    second.follow(patient.hand)
+    second.resume()
+    second.carry_out(_restart(life))
+    patient.hand.afterwards(lambda: done.append(second.state))
+    assert (second.state, second._thread, done) == (Hand.BUSY, None, [])
+    patient.wait_for_next(life)
+    wait_until(lambda: done == [Hand.IDLE])
+    assert not [line for line in patient.said if "earlier listener" in line]
+
+
+def test_what_is_meant_to_end_is_written_down_with_its_cause(supervisord: Supervisord, tmp_path: Path) -> None:
+    patient = Patient(supervisord, tmp_path, DEAF, stop_seconds=3.0)
+    life = patient.life()
+    patient.hand.carry_out(_restart(life, hold="gpu_fault"))
+    found = wait_until(lambda: intent.read(patient.watched.state, BOOT))
+    assert found
+    assert (found.cause, found.word, found.deed, found.hold) == ("stalled", "RESTARTING", "restart", "gpu_fault")
+
+
 def test_a_hold_is_up_before_the_life_ends(patient: Patient) -> None:
     life = patient.life()
     patient.hand.carry_out(_restart(life, hold="gave_up", hold_seconds=900.0))

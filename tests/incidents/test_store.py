@@ -73,6 +73,26 @@ def test_they_take_no_more_than_they_may(tmp_path: Path) -> None:
     assert "graph.json" in newest.missing
 
 
+def test_no_record_grows_with_the_queue(tmp_path: Path) -> None:
+    """A hundred thousand jobs are counted, and the first ones named, also in what is amended."""
+    ids = tuple(f"{number:036}" for number in range(110_000))
+    kept = Store(tmp_path, max_size=1_000_000)
+    name = kept.add(make(jobs=Jobs("p", ids)), {"log-before.txt": "x" * 200_000}, Mask()).id
+    kept.amend(name, lambda found: replace(found, jobs=replace(found.jobs, settled=True, rescued=ids)))
+    assert sum(file.stat().st_size for file in (tmp_path / name).iterdir()) < 250_000
+    found = store.load(tmp_path, name)
+    assert (len(found.jobs.waiting), found.jobs.more) == (100, {"waiting": 109_900, "rescued": 109_900})
+    assert f"waiting behind it: 110000: {ids[0]}, " in store.page(tmp_path, name)
+    assert "and 109995 more" in store.page(tmp_path, name)
+
+
+def test_the_record_counts_among_what_may_be_taken(tmp_path: Path) -> None:
+    kept = Store(tmp_path, max_size=100_000)
+    written = kept.add(make(reason="r" * 8000), {"log-before.txt": "x" * 20_000}, Mask())
+    assert "log-before.txt" in written.missing
+    assert "log-before.txt" in kept.add(make(), {"log-before.txt": "x" * 20_000}, Mask()).files
+
+
 def test_two_within_one_second_are_two(tmp_path: Path) -> None:
     kept = Store(tmp_path)
     first, second = (kept.add(make(), {}, Mask()).id for _ in range(2))
@@ -133,6 +153,29 @@ def test_a_crash_is_named_by_its_signal_and_a_restart_by_what_the_policy_saw() -
     case = Case(Kind.CRASH, "healthy", AT, "cpu", "comfyui", ending="exited: terminated by SIGSEGV; not expected")
     assert compose(case, Mask())[0].cause == "segfault"
     assert compose(Case(Kind.RESTART, "stalled", AT, "cpu", "comfyui"), Mask())[0].cause == "stalled"
+
+
+OLD = """!!! Exception during processing !!! CUDA out of memory. Tried to allocate 2.00 GiB
+Traceback (most recent call last):
+  File "/opt/ComfyUI/execution.py", line 5, in execute
+  File "/opt/ComfyUI/custom_nodes/old_pack/nodes.py", line 3, in run
+torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB
+Prompt executed in 3 seconds
+"""
+
+
+def test_a_jobs_failure_of_long_ago_is_not_suspected_of_a_stall(tmp_path: Path) -> None:
+    """The page says what the log speaks of besides; of a crash, it is the suspect."""
+    case = Case(Kind.RESTART, "stalled", AT, "cpu", "comfyui", log_before=OLD)
+    found, _ = compose(case, Mask())
+    assert (found.cause, found.suspect) == ("stalled", None)
+    assert found.log_says
+    assert found.log_says.cause == "cuda_oom"
+    assert "The log also speaks of cuda_oom: " in report(found)
+    crashed, _ = compose(replace(case, kind=Kind.CRASH, cause="unknown"), Mask())
+    assert crashed.suspect
+    assert crashed.suspect.package == "old_pack"
+    assert crashed.log_says is None
 
 
 def test_no_secret_of_a_process_or_a_graph_gets_into_the_texts_beside_it(tmp_path: Path) -> None:
