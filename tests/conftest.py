@@ -2,8 +2,10 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import Any
 
+import pytest
 from hypothesis import settings
 
 from tests.nvml import nvml, nvml_library
@@ -26,3 +28,17 @@ def _kill(pid: int, number: int, kill: Callable[[int, int], None] = os.kill) -> 
 
 
 os.kill = _kill
+
+
+REQUIRED = tuple(os.environ.get("REQUIRE", "").split())
+"""Files and folders of tests none of which may be skipped: CONTRIBUTING.md."""
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    """Have a test fail that is skipped though $REQUIRE names it."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and REQUIRED and item.nodeid.startswith(REQUIRED) and isinstance(report.longrepr, tuple):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, though $REQUIRE names it: {report.longrepr[2].removeprefix('Skipped: ')}"

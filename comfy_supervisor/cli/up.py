@@ -36,6 +36,10 @@ class Ended(BaseException):
     """SIGTERM or SIGHUP arrived."""
 
 
+class HopelessError(Exception):
+    """Nothing goes on without somebody's help."""
+
+
 @click.command("up")
 @click.option("-d", "--detach", is_flag=True, help="Leave supervisord in the background, once the API answers.")
 @click.option("--or-standin", is_flag=True, help="If no ComfyUI is found here, run the stand-in: for a first try.")
@@ -85,11 +89,16 @@ def _foreground(made: Plan, exit_on_give_up: bool) -> int:
     """Run supervisord for as long as nobody and nothing ends it, or us, and, on request, there is hope."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    with contextlib.suppress(Ended), contextlib.ExitStack() as stack:
-        with carried_out(made) as now:
-            service = prepare(now)
-            process = stack.enter_context(daemon.foreground(service))
-        return _stay(service, process, exit_on_give_up)
+    try:
+        with contextlib.suppress(Ended), contextlib.ExitStack() as stack:
+            with carried_out(made) as now:
+                service = prepare(now)
+                process = stack.enter_context(daemon.foreground(service))
+            return _stay(service, process, exit_on_give_up)
+    except HopelessError:
+        for instance in rendered.read(made.paths.conf).instances:
+            holds.clear(str(instance.run))  # whoever starts it again has it tried again
+        return NO
     return FINE
 
 
@@ -106,7 +115,7 @@ def prepare(made: Plan) -> Service:
 
 
 def _stay(service: Service, process: subprocess.Popen[bytes], exit_on_give_up: bool) -> int:
-    """Tell what happens, until something ends supervisord; return the exit code."""
+    """Tell what happens, until something ends supervisord; return the exit code. Raises HopelessError."""
     story, hope, seen = Story(), Hope(), _stamp(service)
     try:
         while process.poll() is None:
@@ -114,7 +123,7 @@ def _stay(service: Service, process: subprocess.Popen[bytes], exit_on_give_up: b
             waiting.explain_deaths(service, story)
             if exit_on_give_up and hope.is_gone(statuses, time.monotonic()):
                 waiting.say("all that is to run is given up (--exit-on-give-up): stopping supervisord")
-                return NO
+                raise HopelessError
             time.sleep(waiting.POLL)
             written = _stamp(service)
             if written != seen:  # apply may have changed ports and instances

@@ -89,13 +89,12 @@ class Launch:
         return bool(url) and supervisord.is_stopping(url, _program(self._environment))
 
     def give_way(self) -> None:
-        """Somebody stopped the launcher while it waited: the next start is a fresh one."""
+        """Somebody stopped the launcher while it waited, or before: the next start is a fresh one.
+
+        Who stops an instance wants nothing of it, nor what an earlier life left.
+        """
         holds.clear(self._run)
         starts.forget(self._state)
-        self.end_leftovers()
-
-    def end_leftovers(self) -> None:
-        """End what an earlier life left, though nothing is to be started: who stops an instance wants none of it."""
         orphans.end_left(self._environment, self.gate.say)
 
     def _make_folder(self, folder: str) -> None:
@@ -217,7 +216,7 @@ def main(arguments: list[str]) -> int:
         return 2
     launch = Launch(arguments[2:], os.environ)
     if launch.is_unwanted():
-        launch.end_leftovers()
+        launch.give_way()
         return 0
     try:
         launch.become()

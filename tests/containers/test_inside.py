@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,7 +16,8 @@ from types import MappingProxyType
 import psutil
 import pytest
 
-from tests.support import free_port, wait_until
+from tests.cli.service import make_venv
+from tests.support import free_port, make_program, wait_until
 
 NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 ENTER = ["nsenter", "--pid", "--mount"]
@@ -41,10 +41,10 @@ needs_tini = pytest.mark.skipif(not shutil.which("tini"), reason="this machine h
 
 
 def words(instruction: str) -> list[str]:
-    """Return the command line of Dockerfile's only such instruction, with our interpreter for the image's."""
+    """Return the command line of Dockerfile's only such instruction."""
     (line,) = re.findall(rf"^{instruction} .*$", DOCKERFILE, re.MULTILINE)
-    ours = {"comfy-supervisor": [sys.executable, "-m", "comfy_supervisor"]}
-    return [word for given in json.loads(line[line.index("[") :]) for word in ours.get(given, [given])]
+    found: list[str] = json.loads(line[line.index("[") :])
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -64,12 +64,22 @@ class Container:
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[str] | None = None
 
+    def __post_init__(self) -> None:
+        """Give it the image's commands: of a virtual environment of its own, since they write into that."""
+        self.python = make_venv(self.folder / "venv")
+        make_program(self.commands / "comfy-supervisor", f'exec {self.python} -m comfy_supervisor "$@"')
+
+    @property
+    def commands(self) -> Path:
+        """The folder of what is installed in it."""
+        return self.python.parent
+
     @property
     def environ(self) -> dict[str, str]:
         """The variables: the image's settings, but for what must differ here."""
         return {
             "HOME": str(self.folder),
-            "PATH": os.environ["PATH"],
+            "PATH": f"{self.commands}:{os.environ['PATH']}",
             **IMAGE,
             "COMFY_SUPERVISOR__COMFYUI__DIRECTORY": "standin",
             "COMFY_SUPERVISOR__COMFYUI__PORT": str(self.port),
@@ -156,7 +166,7 @@ def test_it_is_healthy_while_it_takes_jobs_and_at_no_other_time(container: Conta
     container.ready()
     done = container.execute(*words("HEALTHCHECK"))
     assert done.returncode == 0, done.stdout + done.stderr
-    container.execute(sys.executable, "-m", "comfy_supervisor", "stop")
+    container.execute("comfy-supervisor", "stop")
     assert container.execute(*words("HEALTHCHECK")).returncode == 1
 
 
@@ -172,6 +182,12 @@ def test_one_that_is_given_up_ends_with_exit_code_1_and_starts_once_it_is_mended
     assert "stopped: comfyui-health" in container.log("supervisord")
     container.start()
     container.ready()
+
+
+def test_supervisorctl_works_in_it_without_an_option(container: Container) -> None:
+    container.start()
+    container.ready()
+    assert "RUNNING" in container.execute("supervisorctl", "status", "comfyui").stdout
 
 
 def test_one_that_was_killed_starts_again(container: Container) -> None:
