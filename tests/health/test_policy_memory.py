@@ -156,7 +156,6 @@ def test_the_image_of_a_life_is_learnt_when_it_can_be_told() -> None:
 CARRIED: dict[str, Any] = {
     "since": 7.0,
     "reason": "works",
-    "finished": "job-9",
     "row": 2,
     "given_up": True,
     "next_try": NOW + 500,
