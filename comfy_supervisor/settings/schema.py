@@ -65,7 +65,7 @@ def _words(value: object) -> object:
 
 def _elements(value: object) -> object:
     if not isinstance(value, Word) or value in ("auto", "all", "cpu"):
-        return value
+        return _plain(value)
     return [int(item) if item.isdecimal() else item for item in value.replace(" ", "").split(",")]
 
 
@@ -89,13 +89,18 @@ def _number(value: object) -> object:
 def _switch(value: object) -> object:
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise ValueError("neither true nor false")  # pydantic would take 1 for true
-    return value if value == "auto" else _typed(value)
+    return _plain(value) if value == "auto" else _typed(value)
 
 
 def _typed(value: object) -> object:
     """Refuse a text from where there are other types: pydantic would take "no" for false, and "2" for 2."""
     if isinstance(value, str) and not isinstance(value, Word):
         raise ValueError("a text")
+    return _plain(value)
+
+
+def _plain(value: object) -> object:
+    # Not every pydantic takes another kind of text for one of a Literal's.
     return str(value) if isinstance(value, Word) else value
 
 
@@ -282,10 +287,12 @@ class GpuSettings(Section):
     devices: Devices = Field(
         "auto", description='"auto": the GPU with most memory. "all": one instance each. [0, "GPU-…"]. "cpu"'
     )
-    policy: Annotated[Literal["tiers", "dynamic", "none"], Expected('"tiers", "dynamic" or "none"')] = Field(
+    policy: Annotated[
+        Literal["tiers", "dynamic", "none"], BeforeValidator(_plain), Expected('"tiers", "dynamic" or "none"')
+    ] = Field(
         "tiers", description='VRAM flag by size. "dynamic": none where ComfyUI manages VRAM itself. "none": never'
     )
-    pin: Annotated[Literal["index", "uuid"], Expected('"index" or "uuid"')] = Field(
+    pin: Annotated[Literal["index", "uuid"], BeforeValidator(_plain), Expected('"index" or "uuid"')] = Field(
         "index", description="--cuda-device with the index, or the UUID in CUDA_VISIBLE_DEVICES"
     )
     cuda_malloc: Annotated[bool | Literal["auto"], BeforeValidator(_switch), Expected('true, false or "auto"')] = Field(
@@ -313,7 +320,7 @@ class LogSettings(Section):
 
     max_bytes: Size = Field(ByteSize(50 * 1024 * 1024), description="size at which a log is rotated")
     backups: Count = Field(5, description="rotated logs that are kept")
-    target: Annotated[Literal["files", "journal"], Expected('"files" or "journal"')] = Field(
+    target: Annotated[Literal["files", "journal"], BeforeValidator(_plain), Expected('"files" or "journal"')] = Field(
         "files", description='"journal": each line goes to systemd\'s journal, too; the files stay'
     )
 
@@ -336,7 +343,7 @@ class HealthSettings(Section):
     """How ComfyUI's health is watched, and when it is restarted. All but the sizes in seconds."""
 
     watch: Switch = Field(True, description="whether the health listener is rendered")
-    preset: Annotated[Literal["normal", "fast"], Expected('"normal" or "fast"')] = Field(
+    preset: Annotated[Literal["normal", "fast"], BeforeValidator(_plain), Expected('"normal" or "fast"')] = Field(
         "normal", description='"fast": other defaults here and in stall, for jobs of a few seconds'
     )
     probe_every: Duration = Field(5.0, description="between two looks")
@@ -372,7 +379,9 @@ class JobSettings(Section):
         description="whether ComfyUI loads comfy-supervisor's extension, "
         "which writes each job down and tells what it does",
     )
-    replay: Annotated[Literal["always", "crash", "never"], Expected('"always", "crash" or "never"')] = Field(
+    replay: Annotated[
+        Literal["always", "crash", "never"], BeforeValidator(_plain), Expected('"always", "crash" or "never"')
+    ] = Field(
         "always",
         description="which deaths of ComfyUI its unfinished jobs are submitted again after; "
         '"crash": not after a stop or restart that somebody asked for',
@@ -417,9 +426,9 @@ class ServiceSettings(Section):
 
     writable: Folders = Field((), description="further folders that ComfyUI may write to: it may to few others")
     memory_high: SizeOrNone = Field(ByteSize(0), description="RAM above which the kernel slows it down. 0: no limit")
-    oom_policy: Annotated[Literal["continue", "stop", "kill"], Expected('"continue", "stop" or "kill"')] = Field(
-        "continue", description='systemd\'s OOMPolicy, when the kernel killed a process. "continue": only that'
-    )
+    oom_policy: Annotated[
+        Literal["continue", "stop", "kill"], BeforeValidator(_plain), Expected('"continue", "stop" or "kill"')
+    ] = Field("continue", description='systemd\'s OOMPolicy, when the kernel killed a process. "continue": only that')
 
 
 class Settings(Section):
