@@ -23,7 +23,7 @@ READY = 120.0
 _PATIENCE = 1.0
 """Seconds for an answer of the API."""
 _MAIN = str(STANDIN_FOLDER / "main.py").encode()
-_HTTPOK = """\
+_PLAIN = """\
 [program:comfyui]
 command={command}
 directory={folder}
@@ -33,6 +33,8 @@ stopasgroup=true
 killasgroup=true
 redirect_stderr=true
 stdout_logfile={folder}/comfyui.log
+"""
+_HTTPOK = """\
 [eventlistener:httpok]
 command={python} -m superlance.httpok -p comfyui -t 10 -E http://127.0.0.1:{port}/prompt
 events={tick}
@@ -49,6 +51,8 @@ class Ward:
     """What the one that watches has written."""
     orders: Path
     """What this file says goes wrong at the next start, as in ``$STANDIN_START``."""
+    output: Path
+    """Where the stand-in puts its pictures."""
 
     def __init__(self, url: str, close: Callable[[], None]) -> None:
         """Keep the API's root, and what ends it all."""
@@ -85,7 +89,10 @@ class Ward:
 
     def submit(self, node: str, **inputs: Any) -> None:
         """Queue a job of one node."""
-        graph = {"1": {"class_type": node, "inputs": inputs}}
+        self.queue({"1": {"class_type": node, "inputs": inputs}})
+
+    def queue(self, graph: dict[str, Any]) -> None:
+        """Queue a job."""
         requests.post(f"{self.url}/prompt", json={"prompt": graph}, timeout=10).raise_for_status()
 
 
@@ -95,7 +102,10 @@ def ours(**health: str) -> Ward:
     ward = Ward(service.url, service.close)
     with ward.closed_on_failure():
         ward.orders, python = _startable(service.folder, str(service.python))
-        service.settings(health=health, comfyui={"directory": str(STANDIN_FOLDER), "python": str(python)})
+        ward.output = service.folder / "output"
+        comfyui = {"directory": str(STANDIN_FOLDER), "python": str(python)}
+        extra = ["--output-directory", str(ward.output)]
+        service.settings(health=health, comfyui={**comfyui, "extra_args": extra})
         service.ok("up", "-d")
         ward.supervisord, ward.log = service.supervisord_pid(), service.state / "logs" / "comfyui-health.log"
         status = service.state / "cpu" / "status.json"
@@ -105,6 +115,15 @@ def ours(**health: str) -> Ward:
 
 def httpok(tick: str) -> Ward:
     """Return a supervisord with superlance's httpok, which looks at each event of this name."""
+    return _peer(_PLAIN + _HTTPOK, "httpok.log", tick)
+
+
+def plain() -> Ward:
+    """Return a supervisord that restarts what has ended, and nobody else."""
+    return _peer(_PLAIN, "comfyui.log")
+
+
+def _peer(programs: str, log: str, tick: str = "") -> Ward:
     folder = Path(tempfile.mkdtemp(prefix="comfy-supervisor-bench-"))
     supervisord, port = Supervisord(folder), free_port()
     ward = Ward(f"http://127.0.0.1:{port}", lambda: _close(supervisord))
@@ -115,10 +134,11 @@ def httpok(tick: str) -> Ward:
             (folder / name).mkdir()
             command.append(f"--{name}-directory={folder / name}")
         names = {"folder": folder, "python": sys.executable, "port": port, "tick": tick}
-        supervisord.start(_HTTPOK.format(command=shlex.join(command), **names))
+        supervisord.start(programs.format(command=shlex.join(command), **names))
         assert supervisord.process
-        ward.supervisord, ward.log = supervisord.process.pid, folder / "httpok.log"
-        wait_until(ward.answers, READY, "the stand-in under httpok")
+        ward.supervisord, ward.log = supervisord.process.pid, folder / log
+        ward.output = folder / "output"
+        wait_until(ward.answers, READY, "the stand-in under supervisord")
     return ward
 
 

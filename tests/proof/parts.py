@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tests.bench import commands, cost, explain, jobs, latency, peer
 from tests.bench.report import Report
 
-from . import soak
+from . import faults, soak
 from .mutation import measure as mutation
 from .plan import Part, Plan
 
@@ -23,6 +23,7 @@ def _once(measure: Callable[[int], Report]) -> Callable[[Plan], Report]:
 
 
 PARTS = (
+    Part("faults", "reliability", "The faults to survive", faults.measure),
     Part("soak", "reliability", "A soak on real processes", soak.measure, apart=True),
     Part("mutation", "reliability", "Mutants, and whether the tests notice", mutation.measure, apart=True),
     Part("commands", "benchmarks", "The commands, as ratios to an empty Python start", _rounds(commands.measure)),

@@ -1,0 +1,39 @@
+"""The part of the proof that is about faults: run them, and report."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.bench.report import Report, load, table
+from tests.proof.plan import Plan
+
+from . import catalogue, pool, real, rivals, show
+
+_HOW = """\
+Each fault strikes a service as `comfy-supervisor up` renders it, with the extension and the stand-in, its times scaled
+down (a tenth and less of the defaults, as tests/faults/patient.py has them), {at_once} services side by side, after a
+delay of chance, while ComfyUI is idle or amid a job, as chance has it. Three honest jobs are queued with it: before it
+where ComfyUI is not idle, else as soon as it works again; each leaves a picture whenever it is done, and they are
+counted. What was expected was written down before the first run. R is one restart, N none, A an alert. "Detected":
+from the fault to the listener's first decision about it. "Works again": to a new process's first good answer. Both are
+the median of {rounds} rounds and, in brackets, the worst. A false restart is a new process that nobody needed."""
+
+
+def measure(plan: Plan) -> Report:
+    """Have everything go wrong that is in the catalogue; a quick run has some of it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background would have ComfyUI ignore it
+    before = load()
+    chosen = [fault for fault in catalogue.ALL if fault.quick or not plan.quick]
+    found, wrong = pool.run(chosen, plan)
+    parts = [_HOW.format(at_once=pool.AT_ONCE, rounds=plan.repeat), f"Load {before} → {load()}."]
+    if plan.quick:
+        parts.append(f"This is a quick run: {len(chosen)} of {len(catalogue.ALL)} faults, those that take least.")
+    for title, faults in catalogue.KINDS.items():
+        rows = [show.row(fault, found[fault]) for fault in faults if fault in found]
+        if rows:
+            parts.append(f"### {title}\n\n{table(show.HEADER, rows)}")
+    missed = [each for fault in chosen for each in show.missed(fault, found[fault])]
+    told, wrong_with_real = real.measure(plan)
+    compared, wrong_beside, drawn = rivals.measure(plan.repeat, quick=plan.quick)
+    parts += [f"### A real ComfyUI\n\n{told}", f"### Beside others\n\n{compared}"]
+    return Report("\n\n".join(parts), [*missed, *wrong, *wrong_with_real, *wrong_beside], drawn)
