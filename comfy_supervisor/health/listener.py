@@ -16,9 +16,10 @@ from typing import BinaryIO
 from .. import exchange, rpc
 from ..errors import UserError
 from ..gpu.watch import Watch as GpuWatch
+from ..incidents.store import FOLDER as INCIDENTS
 from ..launch import lastword
 from ..notify.sender import Sender
-from . import protocol, watched
+from . import alarms, protocol, watched
 from .policy import fleet
 from .policy.evidence import State
 from .watch import Watch
@@ -149,6 +150,7 @@ def run(file: Path, url: str, source: BinaryIO, channel: BinaryIO) -> None:
     supervisor = rpc.Supervisor(url)
     gpus.start()
     sender = Sender(file.parent, socket.gethostname(), say)
+    sender.explain = lambda told: alarms.explained(told, file.parent / INCIDENTS)
     sender.start()
 
     def make(each: Watched) -> Watch:

@@ -59,7 +59,7 @@ class Watch:
         self._hand.box = self._box
         self._ledger = Ledger(watched, boot_id)
         self._gaps = Gaps(Path(watched.state))
-        self.alarms = Alarms(watched.program, watched.id, watched.rules)
+        self.alarms = Alarms(watched.program, watched.id, watched.rules, incidents=watched.incidents_keep > 0)
         self._porter = _porter(watched, supervisor.url, say, self._settled, self._journal_fails)
         self._company_until = float("-inf")
         """When what befell others as well counts against this one alone."""

@@ -26,6 +26,8 @@ class Kind(str, Enum):
     BLIND = "blind"
     JOURNAL = "journal"
     """Jobs can't be written down, or what was written can't be read."""
+    ALERT = "alert"
+    """Something that the listener leaves alone, and that a person should look at."""
     QUARANTINE = "quarantine"
     RECOVERY = "recovery"
     CONFIGURATION = "configuration"
@@ -37,13 +39,14 @@ _HEADS: Mapping[Kind, str] = {
     Kind.GPU_FAULT: "its GPU needs a person",
     Kind.BLIND: "can't be watched",
     Kind.JOURNAL: "its jobs are not kept",
+    Kind.ALERT: "needs a look",
     Kind.QUARANTINE: "a job was set aside",
     Kind.RECOVERY: "works again",
     Kind.CONFIGURATION: "held back: it would fail again",
 }
 _URGENT = (
     *(Kind.GPU_FAULT, Kind.GAVE_UP, Kind.CONFIGURATION, Kind.BLIND),
-    *(Kind.RESTART, Kind.JOURNAL, Kind.QUARANTINE, Kind.RECOVERY),
+    *(Kind.RESTART, Kind.ALERT, Kind.JOURNAL, Kind.QUARANTINE, Kind.RECOVERY),
 )
 """The most urgent first: it is in the subject."""
 
@@ -66,6 +69,10 @@ class Event:
     """What is to be done next, with the command."""
     count: int = 1
     """How often it happened; ``at`` is the first time."""
+    life: str = ""
+    """The process that it is about, by which its incident is found; empty: it has none."""
+    incident: str = ""
+    """The id of that, once it is written."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -97,14 +104,19 @@ def compose(events: Sequence[Event], host: str, left_out: int = 0) -> Message:
     parts = [_told(each) for each in events]
     if left_out:
         parts.append(f"… and {left_out} more: comfy-supervisor audit -v")
-    return Message(_subject(events, host), "\n\n".join(parts), host, tuple(asdict(each) for each in events))
+    return Message(_subject(events, host), "\n\n".join(parts), host, tuple(_public(each) for each in events))
+
+
+def _public(each: Event) -> dict[str, Any]:
+    """Return an event as others get it."""
+    return {name: value for name, value in asdict(each).items() if name != "life"}
 
 
 def _subject(events: Sequence[Event], host: str) -> str:
     """Return host, instance and the most urgent that happened to it, in one short line."""
     first = min(events, key=lambda each: _URGENT.index(each.kind))
     instances = {each.instance for each in events}
-    cause = f" ({first.cause})" if first.cause not in ("", "healthy", "unknown") else ""
+    cause = _of_what(first)
     if len(instances) > 1:
         kinds = Counter({kind: len({each.instance for each in events if each.kind is kind}) for kind in _URGENT})
         told = ", ".join(f"{_HEADS[kind]}: {count}" for kind, count in kinds.items() if count)
@@ -115,6 +127,11 @@ def _subject(events: Sequence[Event], host: str) -> str:
     return cut(line, LONGEST_SUBJECT)
 
 
+def _of_what(each: Event) -> str:
+    """Return the cause in parentheses, where there is one."""
+    return f" ({_line(each.cause)})" if each.cause not in ("", "healthy", "unknown") else ""
+
+
 def _recovered(events: Sequence[Event]) -> bool:
     """Tell whether the last that happened is that it works again."""
     return max(events, key=lambda each: each.at).kind is Kind.RECOVERY
@@ -123,10 +140,11 @@ def _recovered(events: Sequence[Event]) -> bool:
 def _told(each: Event) -> str:
     times = f" ({each.count} times)" if each.count > 1 else ""
     lines = [
-        f"{_moment(each.at)} {_line(each.instance)}: {_HEADS[each.kind]}{times}",
+        f"{_moment(each.at)} {_line(each.instance)}: {_HEADS[each.kind]}{_of_what(each)}{times}",
         f"why:  {_line(each.why)}",
     ]
     lines += [f"{name:<5} {_line(text)}" for name, text in (("done:", each.done), ("next:", each.then)) if text]
+    lines += [f"more: comfy-supervisor incidents show {_line(each.incident)}"] if each.incident else []
     return "\n".join(lines)
 
 

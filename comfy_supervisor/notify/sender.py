@@ -20,6 +20,10 @@ from .receivers import send
 
 _TURN = 1.0
 """Seconds after which the settings are looked at, though nothing happens."""
+_LOOK = 0.25
+"""Seconds between two looks whether an incident is written by now."""
+INCIDENT = 15.0
+"""Seconds more that a message waits for the incidents of what it tells, which are written meanwhile."""
 _MOST_WAITING = 1000
 """Events that wait to be gathered while a receiver is slow; those beyond are left out."""
 
@@ -29,6 +33,8 @@ class Sender:
 
     def __init__(self, state: Path, host: str, say: Callable[[str], None]) -> None:
         """Keep the state folder's name, and the machine's; reads nothing yet."""
+        self.explain: Callable[[Event], Event | None] = lambda event: event
+        """Returns an event with what its incident says of it; None: that is not written yet. Called by our thread."""
         self._file = state / configuration.FILE
         self._outbox = Outbox(state / configuration.FOLDER)
         self._host = host
@@ -87,6 +93,7 @@ class Sender:
     def _patience(self, now: float) -> float:
         """Return for how many seconds nothing is to be done."""
         due = self._collector.due(now, self._config.collect)
+        due = _LOOK if due == 0.0 else due  # its incident is still being written
         nexts = [waiting.next - now for entry in self._outbox.entries.values() for waiting in entry.left.values()]
         return max(0.01, min([_TURN, *nexts, *([] if due is None else [due])]))
 
@@ -127,7 +134,11 @@ class Sender:
         """Make a message of what is gathered, if it is time."""
         if self._collector.due(now, self._config.collect) != 0.0:
             return
-        events = sorted(self._collector.events.values(), key=lambda each: each.at)
+        told = [(each, self.explain(each)) for each in self._collector.events.values()]
+        patient = self._collector.due(now, self._config.collect + INCIDENT) != 0.0
+        if patient and any(explained is None for _, explained in told):
+            return
+        events = sorted((explained or each for each, explained in told), key=lambda each: each.at)
         message = compose(events, self._host, self._collector.left_out)
         left = {receiver.id: Waiting() for receiver in self._config.receivers}
         if left:

@@ -232,7 +232,9 @@ Headers = Annotated[
     dict[Annotated[str, AfterValidator(_header)], Annotated[str, AfterValidator(_printable)]],
     Expected("a table of headers", entry=f"a text, {_SECRETS}"),
 ]
-Alert = Literal["restart", "gave_up", "gpu_fault", "blind", "journal", "quarantine", "recovery", "configuration"]
+Alert = Literal[
+    "restart", "gave_up", "gpu_fault", "blind", "journal", "alert", "quarantine", "recovery", "configuration"
+]
 Alerts = Annotated[tuple[Alert, ...], BeforeValidator(_names), Expected(f"a list of {', '.join(get_args(Alert))}")]
 Delay = Annotated[Whole, Field(ge=1, le=86400), Expected("seconds, 1 to 86400")]
 

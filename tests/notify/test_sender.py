@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,28 @@ def test_one_event_is_one_message(post: Post, ear: Ear) -> None:
     assert "why:  it stood still" in message["text"]
     assert "next: comfy-supervisor status" in message["text"]
     wait_until(lambda: not post.files())
+
+
+def test_a_message_waits_for_the_incident_that_it_tells_of_but_not_for_ever(
+    post: Post, ear: Ear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post.configure(webhook=ear.url, collect=0.1)
+    sender = post.start()
+    asked: list[Event] = []
+
+    def explain(told: Event) -> Event | None:
+        asked.append(told)
+        return replace(told, incident="20261129T100000Z-cpu-stalled") if len(asked) > 3 else None
+
+    sender.explain = explain
+    sender.tell(event(life="boot 7 1.0"))
+    (message,) = ear.wait_for(1)
+    assert "incidents show 20261129T100000Z-cpu-stalled" in message["text"]
+    assert len(asked) == 4
+    monkeypatch.setattr("comfy_supervisor.notify.sender.INCIDENT", 0.5)
+    sender.explain = lambda _: None
+    sender.tell(event(life="boot 7 1.0"))
+    assert "incident" in ear.wait_for(2)[1]["events"][0]
 
 
 def test_a_storm_is_one_message(post: Post, ear: Ear) -> None:
