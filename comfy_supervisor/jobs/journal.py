@@ -112,7 +112,7 @@ class Journal:
         of_jobs = f"SELECT DISTINCT life FROM jobs WHERE {_UNFINISHED} AND life IS NOT NULL"
         with self._transaction(_READ) as sql:
             lives = list(map(_life, sql.execute(f"SELECT {_LIFE} FROM lives ORDER BY id").fetchall()))
-            left = {life for (life,) in sql.execute(of_jobs).fetchall()} - {current.id if current else None}
+            left = {_number(row) for row in sql.execute(of_jobs).fetchall()} - {current.id if current else None}
         unknown = sorted(left - {life.id for life in lives})
         return [
             *(Life(number, "", "", 0, 0.0, "extension", "", None) for number in unknown),
@@ -377,6 +377,11 @@ def _life(row: tuple[Any, ...]) -> Life:
     with _sensible(row, _LIFE_TYPES):
         life = Life(*row)
         return replace(life, guilt=Guilt(life.guilt) if life.guilt else None)
+
+
+def _number(row: tuple[Any, ...]) -> int:
+    with _sensible(row, (int,)):
+        return int(row[0])
 
 
 def _followed(life: Life, lives: Iterable[Life]) -> Life:

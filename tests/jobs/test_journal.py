@@ -94,6 +94,16 @@ def test_jobs_of_a_life_that_the_journal_does_not_know_are_those_of_a_dead_one(k
     assert kept.journal.unsettled(current) == []
 
 
+def test_jobs_of_what_is_no_life_are_a_sign_of_damage(kept: Kept) -> None:
+    life = kept.life(1)
+    kept.accept(life, "a", "b")
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE jobs SET life = 'x' WHERE prompt_id = 'a'")
+        sql.execute("UPDATE jobs SET life = 99 WHERE prompt_id = 'b'")
+    with pytest.raises(DamagedError, match="makes no sense"):
+        kept.journal.unsettled(life)
+
+
 def test_a_life_that_another_followed_in_its_process_ended_through_no_job(kept: Kept) -> None:
     """Whatever that process ended of later on."""
     kept.accept(kept.life(1), "a", state=State.RUNNING)
