@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from . import finding, hardware, installation, network, options, secrecy, service, storage, torch
+from . import alerts, finding, hardware, installation, network, options, secrecy, service, storage, torch
 from .finding import Finding, Verdict
 from .patient import Patient, attempt, meet
 
@@ -29,6 +29,7 @@ CHECKS: Mapping[str, Check] = {
     "versions": service.versions,
     "settings": settings,
     "secret": secrecy.secrets,
+    "alerts": alerts.apprise,
     "comfyui": installation.comfyui,
     "python": torch.interpreter,
     "packages": installation.packages,

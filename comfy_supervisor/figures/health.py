@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from types import MappingProxyType
 
 from ..health.gaps import Gap
 from ..health.policy.evidence import ENDS, RECYCLED, Ending, Word
-from .looks import Look
+from .looks import Look, Process
 from .numbers import Sum
 
 UP = frozenset({Word.IDLE.value, Word.BUSY.value})
 """How an instance is whose API is well, and which nothing holds back."""
 _OTHERS = {Word.STOPPED.value: "stopped", Word.BLIND.value: "unknown"}
 _ENDS = frozenset(deed.value for deed in ENDS)
+_HOW = frozenset({"crashed", "killed", "exited", "unknown"})
+"""What is told of an end where nobody knows its cause."""
+NOTHING_FOUND: Mapping[Process, str] = MappingProxyType({})
 UNSEEN = "not_seen"
 """The cause of starts that the launcher has counted, and nobody saw the reason of."""
 
@@ -76,16 +80,21 @@ class _End:
     detected: float | None = None
 
 
-def restarts(looks: Sequence[Look], gaps: Sequence[Gap], since: float) -> Restarts:
-    """Return what ended ComfyUI from ``since`` on; the looks before it tell what that time began with."""
-    ends = list(_ends(looks))
+def restarts(
+    looks: Sequence[Look], gaps: Sequence[Gap], since: float, found: Mapping[Process, str] = NOTHING_FOUND
+) -> Restarts:
+    """Return what ended ComfyUI from ``since`` on; the looks before it tell what that time began with.
+
+    ``found``: by process, the cause that was found afterwards of an end that was none of our doing.
+    """
+    ends = list(_ends(looks, found))
     causes = Counter(end.cause for end in ends if end.at >= since)
     detected = tuple(end.detected for end in ends if end.at >= since and end.detected is not None)
     recovered = tuple(_recovered(looks, [end.at for end in ends if end.cause != UNSEEN and end.at >= since], gaps))
     return Restarts(causes, detected, recovered)
 
 
-def _ends(looks: Sequence[Look]) -> Iterator[_End]:
+def _ends(looks: Sequence[Look], found: Mapping[Process, str]) -> Iterator[_End]:
     """Yield each end that nobody wished for, in order."""
     lives = seen = 0
     for number, look in enumerate(looks):
@@ -97,7 +106,7 @@ def _ends(looks: Sequence[Look]) -> Iterator[_End]:
             end = _ending(islice(looks, number, None), look)
             seen += 1
             if end:
-                yield _End(look.at, end)
+                yield _End(look.at, found.get(look.before, end) if end in _HOW else end)
         seen += wished
         if look.lives > lives > 0:
             yield from [_End(look.at, UNSEEN)] * max(0, look.lives - lives - seen)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..catalogue import TELLS_NOTHING
 from ..health import gaps
 from ..health.gaps import Gap
+from ..incidents import store
+from ..incidents.incident import Kind
 from . import health, jobs, looks
 from .health import Restarts, Times
 from .jobs import Jobs, Kept
+from .looks import Process
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,20 @@ def read(folder: Path, since: float, until: float) -> Figures:
     seen = list(looks.read(folder))
     unseen = [*gaps.read(folder), *_until_now(folder, until)]
     counted, kept = jobs.read(folder, since)
-    return Figures(health.times(seen, unseen, since, until), health.restarts(seen, unseen, since), counted, kept)
+    restarts = health.restarts(seen, unseen, since, _causes(folder, since))
+    return Figures(health.times(seen, unseen, since, until), restarts, counted, kept)
+
+
+def _causes(folder: Path, since: float) -> dict[Process, str]:
+    """Return the causes that incidents of this time found in the log of a process that ended without us."""
+    causes: dict[Process, str] = {}
+    with suppress(OSError):
+        for one in store.every(folder.parent / store.FOLDER, folder.name):
+            if one.at < since:
+                break
+            if one.kind is Kind.CRASH and one.cause not in TELLS_NOTHING:
+                causes[one.boot, one.pid, one.started] = one.cause
+    return causes
 
 
 def _until_now(folder: Path, until: float) -> list[Gap]:

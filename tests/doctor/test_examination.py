@@ -98,7 +98,7 @@ def test_doctor_of_a_machine_where_nothing_is_wrong_but_torch(box: Machine) -> N
     }
     problems = {check for check, verdicts in by_check.items() if Verdict.PROBLEM in verdicts}
     assert problems == {"torch"}
-    assert set(CHECKS) - {"gpu", "note", "access", "configuration", "secret"} <= set(by_check)
+    assert set(CHECKS) - {"gpu", "note", "access", "configuration", "secret", "alerts"} <= set(by_check)
     assert [one.check for one in found][:2] == ["versions", "settings"]
 
 

@@ -88,6 +88,14 @@ class TestRestarts:
         found = restarts([idle(0), death(50, ending), idle(52, SECOND, 2)], [], 0.0)
         assert (found.causes, found.detected, found.recovered) == (Counter({cause: 1}), (), (2.0,))
 
+    def test_what_was_found_of_it_afterwards_counts_for_more(self) -> None:
+        """But not for more than what the listener has seen itself."""
+        found, crashed = {FIRST: "missing_module"}, "exited: exit status 1; not expected"
+        looks = [idle(0), death(50, crashed), idle(52, SECOND, 2)]
+        assert restarts(looks, [], 0.0, found).causes == Counter(missing_module=1)
+        assert restarts(looks, [], 0.0, {SECOND: "segfault"}).causes == Counter(exited=1)
+        assert restarts([idle(0), restart(50)], [], 0.0, found).causes == Counter(stalled=1)
+
     def test_supervisords_word_may_come_later(self) -> None:
         told = replace(idle(52, SECOND, 2), ending="exited: terminated by SIGABRT; not expected")
         assert restarts([idle(0), death(50, None), told], [], 0.0).causes == Counter(crashed=1)
