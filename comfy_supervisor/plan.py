@@ -6,7 +6,7 @@ import shlex
 import site
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -65,6 +65,8 @@ class Plan:
     invocations: tuple[Invocation, ...]
     memory: Memory
     configuration: Configuration
+    before: Memory = field(default_factory=Memory)
+    """What was remembered until now."""
 
     @property
     def paths(self) -> Paths:
@@ -170,7 +172,8 @@ def compose(loaded: Loaded, facts: Facts, *, fragment: bool = False) -> Plan:
     """Choose and prove as `make` does, from what was found; raises UserError likewise."""
     here = facts.machine
     places = _places(loaded, here, fragment)
-    chosen, memory = instances.choose(loaded.settings, facts.report, recalled(places))
+    before = recalled(places)
+    chosen, memory = instances.choose(loaded.settings, facts.report, before)
     shared = site_of(loaded, facts, places)
     invocations = tuple(_invocation(instance, shared) for instance in chosen)
     _prove_flags(loaded, facts, invocations)
@@ -186,7 +189,7 @@ def compose(loaded: Loaded, facts: Facts, *, fragment: bool = False) -> Plan:
         fragment=fragment,
     )
     prove(configuration)
-    return Plan(loaded, facts, shared, chosen, invocations, memory, configuration)
+    return Plan(loaded, facts, shared, chosen, invocations, memory, configuration, before)
 
 
 def beside(chosen: Sequence[Instance], shared: programs.Site) -> Iterator[Program]:
@@ -341,6 +344,14 @@ def _lost_notes(plan: Plan) -> Iterator[str]:
             yield f"GPU {device.index} ({which}) is left out: {device.problem}"
     for record in instances.vanished(plan.facts.report, plan.memory):
         yield f"{record.uuid} ({record.id}) {instances.absent(record, plan.facts.report).problem}"
+    runs_on = {record.id: record.uuid for record in plan.memory.records}
+    slots = {device.pci for device in plan.facts.report.gpus}
+    for old in instances.vanished(plan.facts.report, plan.before):
+        if old.pci not in slots and runs_on[old.id] != old.uuid:
+            yield (
+                f"{old.uuid} is not there any more: look at its power, seat and kernel log (dmesg); "
+                f"{old.id} runs on {runs_on[old.id]} instead"
+            )
 
 
 def _notify_file(plan: Plan) -> Iterator[File]:

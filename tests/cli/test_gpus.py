@@ -136,5 +136,18 @@ def test_one_that_has_vanished_is_named_by_every_command(gpu_service: Service, n
     assert next(row for row in gpus(gpu_service)[1] if row["uuid"] == "GPU-a")["program"] == "comfyui:gpu0"
 
 
+def test_a_lone_instance_that_goes_on_on_another_card_says_so_once(gpu_service: Service, nvml: Nvml) -> None:
+    a, b = Card(uuid="GPU-a", pci="00000000:01:00.0"), Card("Small", 8192, uuid="GPU-b", pci="00000000:02:00.0")
+    nvml.cards([a, b])
+    gpu_service.ok("render")
+    nvml.cards([b])
+    done = gpu_service.run("render")
+    assert "GPU-a is not there any more: look at its power" in done.stderr
+    assert "gpu0 runs on GPU-b instead" in done.stderr
+    assert "GPU-a" not in gpu_service.run("render").stderr
+    nvml.cards([Card(uuid="GPU-new", pci="00000000:02:00.0")])  # in the slot of the other one: a replacement
+    assert "not there any more" not in gpu_service.run("render").stderr
+
+
 def test_a_machine_without_gpus_has_none_and_no_trouble(gpu_service: Service) -> None:
     assert gpus(gpu_service) == (0, [])
