@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -96,18 +96,29 @@ def _kept(promise: Promise, supervisor: rpc.Supervisor, say: Say) -> bool:
     processes = supervisor.processes()
     if isinstance(processes, rpc.Failure):
         return False
-    answers = []
+    running = {process.program for process in processes if process.pid}
+    missing = set(promise.groups) - {process.group for process in processes}
+    half_done = [(name, run) for name, run in promise.stay.items() if name in running and _waits(run)]
+    answers = [
+        *(_told(supervisor.start(name), name, say) for name in _stopped(promise, processes)),
+        *(_told(take_in(supervisor, group, promise.stay), group, say) for group in missing),
+        *(_put_down(supervisor, name, run) for name, run in half_done),
+    ]
+    return not any(isinstance(answer, rpc.Unreachable) or _is_early(answer) for answer in answers)
+
+
+def _stopped(promise: Promise, processes: Iterable[rpc.Process]) -> Iterator[str]:
+    """Yield the programs that are stopped, or are being stopped, and have not been started since the promise."""
     for process in processes:
         if process.statename in {"STOPPED", "STOPPING"} and process.start == promise.starts.get(process.program):
-            answers.append(supervisor.start(process.program))
-            say(f"{process.program}: started again, as a command that was killed had meant to")
-    for group in set(promise.groups) - {process.group for process in processes}:
-        answers.append(take_in(supervisor, group, promise.stay))
-        say(f"{group}: taken in again, as a command that was killed had meant to")
-    running = {process.program for process in processes if process.pid}
-    half_done = [(name, run) for name, run in promise.stay.items() if name in running and _waits(run)]
-    answers += [_put_down(supervisor, name, run) for name, run in half_done]
-    return not any(isinstance(answer, rpc.Unreachable) or _is_early(answer) for answer in answers)
+            yield process.program
+
+
+def _told(answer: rpc.Answer[bool], name: str, say: Say) -> rpc.Answer[bool]:
+    """Say what was done, if it was."""
+    if answer is True:
+        say(f"{name}: started again, as a command that was killed had meant to")
+    return answer
 
 
 def _is_early(answer: rpc.Answer[bool]) -> bool:

@@ -56,6 +56,16 @@ def finish(supervisord: Supervisord, state: Path) -> list[str]:
     return said
 
 
+def finish_all(supervisord: Supervisord, state: Path) -> None:
+    """Finish what is left, as often as it takes: on a busy machine supervisord may answer late."""
+
+    def over() -> bool:
+        finish(supervisord, state)
+        return not left(state)
+
+    wait_until(over)
+
+
 class TestPromises:
     """Files that end with what they promise."""
 
@@ -87,8 +97,8 @@ class TestPromises:
             assert states(supervisord) == {"comfyui": "STOPPED"}
             author.kill()
             author.wait()
-        assert len(finish(supervisord, tmp_path)) == 1
-        assert (states(supervisord), left(tmp_path)) == ({"comfyui": "RUNNING"}, [])
+        finish_all(supervisord, tmp_path)
+        assert states(supervisord) == {"comfyui": "RUNNING"}
 
     @pytest.mark.parametrize("text", ["", "[]", "{}", '{"starts": 3, "groups": [], "stay": {}}', "\x00"])
     def test_one_that_makes_no_sense_is_forgotten(self, tmp_path: Path, supervisord: Supervisord, text: str) -> None:
@@ -120,10 +130,8 @@ class TestFinishing:
         leave(tmp_path, Promise({"comfyui": before.start}))
         os.kill(before.pid, signal.SIGSTOP)
         supervisord.rpc.stop("comfyui", wait=False)
-        assert states(supervisord) == {"comfyui": "STOPPING"}
-        assert len(finish(supervisord, tmp_path)) == 1
+        finish_all(supervisord, tmp_path)
         assert supervisord.pid() != before.pid
-        assert left(tmp_path) == []
 
     def test_whoever_started_and_stopped_it_since_has_the_last_word(
         self, tmp_path: Path, supervisord: Supervisord
