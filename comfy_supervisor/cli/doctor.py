@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from ..doctor import Finding, Verdict, examine
-from .common import columns, print_json, with_config, with_json, wrapped
+from ..errors import UserError
+from ..settings import find, salvage
+from .common import become_owner, columns, print_json, with_config, with_json, wrapped
 
 COLOURS = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "red"}
 INDENT = " " * len("problem  configuration  ")
@@ -25,6 +29,8 @@ def command(config: str | None, as_json: bool) -> int:
 
     Exit code 1 if something would stop ComfyUI. With --json: a list of {check, verdict, found, wanted, mend}.
     """
+    with contextlib.suppress(UserError):  # which is among the findings
+        become_owner(salvage(find(config, os.environ, Path.cwd()), os.environ)[0])
     with _hint():
         findings = examine(config)
     if as_json:

@@ -74,6 +74,9 @@ class TestRoot:
         os.chown(open_service.state, nobody.pw_uid, nobody.pw_gid)
         open_service.ok("render")
         assert (open_service.state / "supervisord.conf").exists()
+        found = open_service.run("doctor").stdout
+        assert "as root" not in found
+        assert "would change" not in found
         assert {file.stat().st_uid for file in open_service.state.rglob("*")} == {nobody.pw_uid}
 
     def test_a_user_that_does_not_exist(self, service: Service) -> None:
