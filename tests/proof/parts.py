@@ -10,6 +10,7 @@ from tests.bench.report import Report
 from . import faults, soak
 from .mutation import measure as mutation
 from .plan import Part, Plan
+from .year import report as year
 
 
 def _rounds(measure: Callable[[int], Report]) -> Callable[[Plan], Report]:
@@ -24,6 +25,7 @@ def _once(measure: Callable[[int], Report]) -> Callable[[Plan], Report]:
 
 PARTS = (
     Part("faults", "reliability", "The faults to survive", faults.measure),
+    Part("year", "reliability", "A simulated year", year.measure),
     Part("soak", "reliability", "A soak on real processes", soak.measure, apart=True),
     Part("mutation", "reliability", "Mutants, and whether the tests notice", mutation.measure, apart=True),
     Part("commands", "benchmarks", "The commands, as ratios to an empty Python start", _rounds(commands.measure)),

@@ -23,6 +23,9 @@ _STYLE = {
 }
 _WIDTH = 7.5
 """Inches, as matplotlib counts; the file scales."""
+_LEAST = 1e-5
+"""What is shown of a share that lacks nothing."""
+_SHARES = (0.0, 0.9, 0.99, 0.999, 0.9999, 0.99999)
 
 
 def dots(rows: Sequence[str], series: Mapping[str, Sequence[float | None]], unit: str, never: str = "never") -> str:
@@ -50,6 +53,25 @@ def dots(rows: Sequence[str], series: Mapping[str, Sequence[float | None]], unit
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.55 / _height(len(rows))), ncols=3, frameon=False)
 
     return _svg(draw, _height(len(rows)))
+
+
+def lines(series: Mapping[str, Sequence[float]], ordinate: str, abscissa: str) -> str:
+    """Return a plot with a stepped line for each series of shares; what is missing to one, on a logarithmic axis."""
+
+    def draw(axes: Any) -> None:
+        for place, (name, values) in enumerate(series.items()):
+            missing = [max(1.0 - value, _LEAST) for value in values]
+            axes.step(range(len(values)), missing, where="mid", color=COLOURS[place], label=name, linewidth=1.4)
+        axes.set_yscale("log")
+        axes.set_ylim(1.0, _LEAST)
+        axes.set_yticks([1.0 - share for share in _SHARES], [f"{100 * share:g} %" for share in _SHARES])
+        axes.minorticks_off()
+        axes.set_xlabel(abscissa)
+        axes.set_ylabel(ordinate)
+        axes.grid(axis="y", color=_INK, alpha=0.25, linewidth=0.6)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3, frameon=False)
+
+    return _svg(draw, 3.4)
 
 
 def _height(rows: int) -> float:

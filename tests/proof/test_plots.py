@@ -32,3 +32,11 @@ def test_a_plot_is_small_and_says_what_it_shows_without_a_background() -> None:
 def test_what_never_came_is_said() -> None:
     assert "never" in plots.dots(ROWS, SERIES, "seconds")
     assert "never" not in plots.dots(ROWS, {"ours": (1.0, 2.0)}, "seconds")
+
+
+def test_shares_over_time_are_drawn_alike_and_small() -> None:
+    series = {"ours": [0.9999, 1.0] * 26, "httpok": [0.95, 0.0] * 26}
+    drawn = plots.lines(series, "share", "week")
+    assert plots.lines(series, "share", "week") == drawn
+    assert len(drawn) < 60_000
+    assert "99.9 %" in drawn
