@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from comfy_supervisor.cli.app import SUMMARIES
 from comfy_supervisor.comfyui import find
 from tests.nvml import Nvml, compile_library
 from tests.support import free_port
@@ -15,7 +16,10 @@ from tests.support import free_port
 from .measure import Command, Figures
 
 GPUS = 8
+FLEETS = (1, GPUS, 64)
+"""How many GPUs it is rendered for."""
 CARD = "NVIDIA GeForce RTX 4090"
+OURS = str(Path(sys.executable).with_name("comfy-supervisor"))
 DETECT = f"from comfy_supervisor import gpu; assert len(gpu.detect().usable) == {GPUS}"
 READ = "from comfy_supervisor.comfyui import find, parser; parser.read(find.find(%r))"
 
@@ -39,21 +43,41 @@ class Case:
 
 def cases(folder: Path) -> list[Case]:
     """Return what is measured, an empty Python start first; `folder` is for their files."""
-    environ = _environ(folder)
+    environs = {gpus: _environ(folder / str(gpus), gpus) for gpus in FLEETS}
+    environ = environs[GPUS]
 
     def case(name: str, *argv: str, environ: Mapping[str, str] = environ, **bounds: int) -> Case:
         return Case(name, Command(argv, environ, folder), **bounds)
 
-    python, ours = sys.executable, str(Path(sys.executable).with_name("comfy-supervisor"))
+    python = sys.executable
+    bounds = {GPUS: {"most_times": 60, "most_mib": 100}}
+    renders = [
+        case(
+            f"render for {gpus} GPU{'s' * (gpus > 1)}, proved",
+            OURS,
+            "render",
+            "--stdout",
+            environ=made,
+            **bounds.get(gpus, {}),
+        )
+        for gpus, made in environs.items()
+    ]
     launcher = (python, "-I", "-m", "comfy_supervisor.launch", "gpu0", "--", "/bin/true")
     return [
         case("empty Python start", python, "-I", "-c", "pass"),
-        case("comfy-supervisor --help", ours, "--help", most_times=8),
-        case(f"render for {GPUS} GPUs, proved", ours, "render", "--stdout", most_times=60, most_mib=100),
+        case("comfy-supervisor --help", OURS, "--help", most_times=8),
+        *renders,
         case("launcher, up to its exec of ComfyUI", *launcher, environ={**environ, **_instance(folder)}, most_times=3),
         case(f"detection of {GPUS} GPUs", python, "-c", DETECT),
         case("reading ComfyUI's options", python, "-c", READ % ("" if comfyui() else find.STANDIN)),
     ]
+
+
+def helps(folder: Path) -> list[Case]:
+    """Return an empty Python start, and the start of each command: it imports all that the command needs, and ends."""
+    environ = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    empty = Case("empty Python start", Command((sys.executable, "-I", "-c", "pass"), environ, folder))
+    return [empty, *(Case(f"{name} --help", Command((OURS, name, "--help"), environ, folder)) for name in SUMMARIES)]
 
 
 def comfyui() -> str:
@@ -61,12 +85,12 @@ def comfyui() -> str:
     return os.environ.get("COMFYUI_DIR", "")
 
 
-def _environ(folder: Path) -> dict[str, str]:
-    """Return an environment of eight GPUs, in which nothing of the user's is found."""
+def _environ(folder: Path, gpus: int) -> dict[str, str]:
+    """Return an environment of so many GPUs, in which nothing of the user's is found."""
     machine = folder / "machine"
-    machine.mkdir()
+    machine.mkdir(parents=True)
     nvml = Nvml(compile_library(folder), machine)
-    nvml.cards([CARD] * GPUS)
+    nvml.cards([CARD] * gpus)
     kept = {name: os.environ[name] for name in ("PATH", "COMFYUI_DIR", "COMFYUI_PYTHON") if name in os.environ}
     settings = {"GPU__DEVICES": "all", "PATHS__STATE": str(folder / "state")}
     if not comfyui():

@@ -8,13 +8,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from .cases import Case, cases, comfyui
+from .cases import Case, cases, comfyui, helps
 from .measure import Figures
 from .measure import measure as measure_all
 from .report import Report, load, table, versions
 
 TURNS = 15
 """In each round."""
+HELP_TURNS = 3
 PARTS = ("comfy-supervisor", "supervisor", "pydantic", "click", "jinja2", "nvidia-ml-py")
 HEADER = ("what", "median", "min-max", "times empty", "at most", "peak RSS", "at most")
 
@@ -25,11 +26,15 @@ def measure(rounds: int) -> Report:
     with tempfile.TemporaryDirectory(prefix="comfy-supervisor-bench-") as folder:
         found = cases(Path(folder))
         measured = measure_all([case.command for case in found], TURNS * rounds)
+        starts = helps(Path(folder))
+        started = measure_all([case.command for case in starts], HELP_TURNS * rounds)
     pairs = list(zip(found, measured, strict=True))
     whose = "a real ComfyUI" if comfyui() else "the stand-in"
     how = f"{versions(*PARTS)}; {whose}; load {before} → {load()}; rounds: {TURNS * rounds}"
     shown = table(HEADER, (_row(case, figures, measured[0]) for case, figures in pairs))
-    return Report(f"{how}:\n\n{shown}", [case.name for case, figures in pairs if case.missed(figures, measured[0])])
+    each = table(HEADER, (_row(case, figures, started[0]) for case, figures in zip(starts, started, strict=True)))
+    text = f"{how}:\n\n{shown}\n\nThe start of each command, rounds: {HELP_TURNS * rounds}:\n\n{each}"
+    return Report(text, [case.name for case, figures in pairs if case.missed(figures, measured[0])])
 
 
 def _row(case: Case, figures: Figures, empty: Figures) -> tuple[str, ...]:

@@ -1,24 +1,21 @@
-"""What the health listener costs for eight instances: a share of a core, and memory."""
+"""What the health listener costs, and how that grows with its instances: a share of a core, and memory."""
 
 from __future__ import annotations
 
-import json
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
 from tests.cli.service import Service
-from tests.nvml import Nvml, compile_library
-from tests.support import free_port, wait_until
 
+from .fleet import fleet, keepers, wait_for
 from .report import Report, load, note, table
 
-INSTANCES = 8
+FLEETS = (1, 8, 64)
+"""Instances of a listener."""
+BOUND = 8
+"""So many have to cost no more than this."""
 SECONDS = 60.0
 MOST_PERCENT = 1.0
 MOST_MIB = 64
@@ -41,60 +38,42 @@ class Use:
 
 
 def measure(_rounds: int) -> Report:
-    """Measure the listener and its helper, while its instances idle and while each has a job."""
+    """Measure the listener and its helper, while their instances idle and while each has a job."""
     parts, missed = [], []
-    with _service() as service:
-        for state in ("idle", "with a job each"):
-            if state != "idle":
-                for place in range(INSTANCES):
-                    service.submit(JOB, service.port + place)
-                _wait_for(service, "BUSY")
-            note(f"cost: {INSTANCES} instances, {state}, {SECONDS:g} s")
-            before = load()
-            listener, helper = _uses(service)
-            parts.append(f"{INSTANCES} instances, {state}; load {before} → {load()}:\n\n{_table(listener, helper)}")
-            if listener.percent + helper.percent >= MOST_PERCENT or listener.rss + helper.rss > MOST_MIB * MIB:
-                missed.append(f"the listener's cost, {INSTANCES} instances {state}")
+    for instances in FLEETS:
+        with fleet(instances) as service:
+            for state in ("idle", "with a job each"):
+                if state != "idle":
+                    _give_jobs(service, instances)
+                note(f"cost: {instances} instances, {state}, {SECONDS:g} s")
+                before = load()
+                listener, helper = _uses(service)
+                shown = _table(listener, helper, bound=instances == BOUND)
+                parts.append(f"{instances} instances, {state}; load {before} → {load()}:\n\n{shown}")
+                if instances == BOUND and _is_too_much(listener, helper):
+                    missed.append(f"the listener's cost, {instances} instances {state}")
     return Report("\n\n".join([_HOW, *parts]), missed)
 
 
+def _give_jobs(service: Service, instances: int) -> None:
+    for place in range(instances):
+        service.submit(JOB, service.port + place)
+    wait_for(service, instances, "BUSY")
+
+
+def _is_too_much(listener: Use, helper: Use) -> bool:
+    return listener.percent + helper.percent >= MOST_PERCENT or listener.rss + helper.rss > MOST_MIB * MIB
+
+
 _HOW = f"""\
-{INSTANCES} stand-ins with a GPU each (of a compiled stand-in for NVML) under one listener with default settings, over
+Stand-ins with a GPU each (of a compiled stand-in for NVML) under one listener with default settings, over
 {SECONDS:g} s: the seconds of CPU that the kernel counted, as a share of one core. The job writes a progress bar into
 the log, so that the listener looks for ended jobs at each turn."""
 
 
-@contextmanager
-def _service() -> Iterator[Service]:
-    """Give a service with all the instances, each found well."""
-    with tempfile.TemporaryDirectory(prefix="comfy-supervisor-bench-") as folder:
-        machine = Path(folder, "machine")
-        machine.mkdir()
-        nvml = Nvml(compile_library(Path(folder)), machine)
-        nvml.cards(["NVIDIA GeForce RTX 4090"] * INSTANCES)
-        service = Service(nvml.environ, apart=True)
-        try:
-            service.port = free_port(INSTANCES)
-            service.settings(gpu={"devices": "all"})
-            service.ok("up", "-d")
-            _wait_for(service, "IDLE")
-            yield service
-        finally:
-            service.close()
-
-
-def _wait_for(service: Service, word: str) -> None:
-    wait_until(lambda: _words(service) == [word] * INSTANCES, 120.0, f"{word}: {_words(service)}")
-
-
-def _words(service: Service) -> list[str]:
-    return [json.loads(file.read_text())["word"] for file in service.state.glob("gpu*/status.json")]
-
-
 def _uses(service: Service) -> tuple[Use, Use]:
     """Return what the listener and its helper use."""
-    listener = psutil.Process(service.info("comfyui-health").pid)
-    (helper,) = listener.children()
+    listener, helper = keepers(service)
     began, before = time.monotonic(), [_cpu(listener), _cpu(helper)]
     time.sleep(SECONDS)
     took = time.monotonic() - began
@@ -113,8 +92,8 @@ def _use(process: psutil.Process, percent: float) -> Use:
     return Use(percent, memory.rss, memory.pss, process.num_threads(), process.num_fds())
 
 
-def _table(listener: Use, helper: Use) -> str:
-    bounds = (f"{MOST_PERCENT:g} %", f"{MOST_MIB} MiB")
+def _table(listener: Use, helper: Use, *, bound: bool) -> str:
+    bounds = (f"{MOST_PERCENT:g} %", f"{MOST_MIB} MiB") if bound else ("", "")
     return table(HEADER, [_row("listener", listener, *bounds), _row("its GPU helper", helper, "", "")])
 
 

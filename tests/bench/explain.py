@@ -1,4 +1,4 @@
-"""What it takes to explain a log of a hundred megabytes, beside what it takes grep to look for three words in it."""
+"""What it takes to explain a log of 1 to 100 MiB, beside what it takes grep to look for three words in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from .measure import measure as measure_all
 from .report import Report, load, table
 
 SIZE = 100 << 20
-"""Bytes of a log."""
+"""Bytes of a log of each kind."""
+SMALLER = (1 << 20, 10 << 20)
+"""Bytes of further ones of the first kind."""
 TURNS = 5
 """In each round."""
 MOST_SECONDS = 3.0
@@ -27,7 +29,7 @@ DISTINCT = {
     "different jobs that fail": TRACE,
     "different tracebacks": CAUGHT,
 }
-HEADER = ("a log of 100 MiB of", "explain", "min-max", "at most", "grep", "times grep", "peak RSS", "at most")
+HEADER = ("a log of", "explain", "min-max", "at most", "grep", "times grep", "peak RSS", "at most")
 
 
 def measure(rounds: int) -> Report:
@@ -62,11 +64,15 @@ def _logs(folder: Path) -> Mapping[str, Path]:
         "a single line": (boot, b"x" * (1 << 20)),
     }
     logs = {
-        name: _file(folder / str(number), head, repeat(unit))
+        f"{size >> 20} MiB of a real ComfyUI's jobs": _file(folder / str(size), boot, repeat(end + jobs), size)
+        for size in SMALLER
+    }
+    logs |= {
+        f"100 MiB of {name}": _file(folder / str(number), head, repeat(unit))
         for number, (name, (head, unit)) in enumerate(units.items())
     }
     for name, text in DISTINCT.items():
-        logs[name] = _file(folder / name.replace(" ", "-"), boot, _distinct(text))
+        logs[f"100 MiB of {name}"] = _file(folder / name.replace(" ", "-"), boot, _distinct(text))
     return logs
 
 
@@ -76,10 +82,10 @@ def _distinct(text: str) -> Iterator[bytes]:
         yield "".join(text.format(n=n, m=n * 2654435761 % 2**32) for n in range(begin, begin + 1000)).encode()
 
 
-def _file(file: Path, head: bytes, units: Iterator[bytes]) -> Path:
+def _file(file: Path, head: bytes, units: Iterator[bytes], size: int = SIZE) -> Path:
     with file.open("wb") as stream:
         stream.write(head)
-        while stream.tell() < SIZE:
+        while stream.tell() < size:
             stream.write(next(units))
     return file
 

@@ -39,7 +39,7 @@ def fleet(instances: int, **tables: dict[str, Any]) -> Iterator[Service]:
 
 def wait_for(service: Service, instances: int, *wanted: str) -> None:
     """Wait until the listener finds every instance in one of these ways."""
-    wait_until(lambda: _are(service, instances, wanted), 180.0, f"{wanted}: {words(service)}")
+    wait_until(lambda: _are(service, instances, wanted), 180.0 + 10 * instances, f"{wanted}: {words(service)}")
 
 
 def words(service: Service) -> list[str]:

@@ -20,7 +20,10 @@ from comfy_supervisor.jobs.journal import Journal
 from .bridges import Graph, folder, large, milliseconds, sleeper, verdict
 from .report import Report, load, note, table
 
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+"""Jobs of a journal, with small graphs."""
 JOBS = 100_000
+"""So many have a bound, and are measured with large graphs, too."""
 AT_ONCE = 20
 """Jobs that wait at a time."""
 MOST_MIB = 50
@@ -33,9 +36,9 @@ QUESTIONS: dict[str, Callable[[Journal], object]] = {
     "what to submit": Journal.to_submit,
     "counts": Journal.tally,
 }
-HEADER = ("graph", "size", "at most", "holds", "opened, asked", "at most", "holds", "not in memory", *QUESTIONS)
+HEADER = ("jobs", "graph", "size", "at most", "holds", "opened, asked", "at most", "holds", "not in memory", *QUESTIONS)
 _HOW = f"""\
-A journal of {JOBS:,} jobs, written by the extension's own statements ({AT_ONCE} waiting at a time, one in ten failed
+A journal of so many jobs, written by the extension's own statements ({AT_ONCE} waiting at a time, one in ten failed
 with a note): its size with its log (`-wal`) after a checkpoint, while a writer has it open. Then it is opened and
 asked for the newest life, for what is to be submitted, and for the counts: the median of {TURNS} times, with the file
 in the kernel's memory, then dropped from there; and what each question takes, the first with the opening."""
@@ -44,23 +47,24 @@ in the kernel's memory, then dropped from there; and what each question takes, t
 def measure() -> Report:
     """Measure with small graphs, which lie within their rows, and with large ones."""
     before, shown, missed = load(), [], []
-    for graph in (sleeper(1, 1), large()):
+    for jobs, graph in (*((size, sleeper(1, 1)) for size in SIZES), (JOBS, large())):
         kilobytes = f"{len(json.dumps(graph)) / 1000:.1f} kB"
-        note(f"jobs: a journal of {JOBS} jobs, {kilobytes} each")
-        with folder() as home, closing(_filled(home, graph)):
+        note(f"jobs: a journal of {jobs} jobs, {kilobytes} each")
+        with folder() as home, closing(_filled(home, graph, jobs)):
             size = sum(file.stat().st_size for file in home.iterdir()) / MIB
             warm, cold = (_median(home, is_cold) for is_cold in (False, True))
             each = _each(home)
-        large_or_not = (f"{size:.1f} MiB", f"{MOST_MIB} MiB", verdict(size <= MOST_MIB))
-        times = (milliseconds(warm), milliseconds(MOST), verdict(warm <= MOST), milliseconds(cold))
-        shown.append((kilobytes, *large_or_not, *times, *map(milliseconds, each)))
-        missed += [f"the journal's size, {kilobytes}"] * (size > MOST_MIB)
-        missed += [f"opening the journal, {kilobytes}"] * (warm > MOST)
+        bound = jobs == JOBS
+        large_or_not = (f"{size:.1f} MiB", *((f"{MOST_MIB} MiB", verdict(size <= MOST_MIB)) if bound else ("", "")))
+        times = (milliseconds(warm), *((milliseconds(MOST), verdict(warm <= MOST)) if bound else ("", "")))
+        shown.append((f"{jobs:,}", kilobytes, *large_or_not, *times, milliseconds(cold), *map(milliseconds, each)))
+        missed += [f"the journal's size, {kilobytes}"] * (bound and size > MOST_MIB)
+        missed += [f"opening the journal, {kilobytes}"] * (bound and warm > MOST)
     return Report(f"{_HOW}\n\nLoad {before} → {load()}:\n\n{table(HEADER, shown)}", missed)
 
 
-def _filled(home: Path, graph: Graph) -> sqlite3.Connection:
-    """Make a journal; return the connection that has written it."""
+def _filled(home: Path, graph: Graph, jobs: int) -> sqlite3.Connection:
+    """Make a journal of so many jobs; return the connection that has written it."""
     file = str(home / store.NAME)
     extension = bridge.Journal(file, life.this_one(), note)
     assert extension.open()
@@ -68,15 +72,15 @@ def _filled(home: Path, graph: Graph) -> sqlite3.Connection:
     assert extension.ok
     connection, _ = store.connect(file, 5.0)
     connection.execute("PRAGMA synchronous = OFF")  # nobody waits for the disk here
-    for first in range(0, JOBS, AT_ONCE):
+    for first in range(0, jobs, AT_ONCE):
         numbers = range(first, first + AT_ONCE)
-        jobs: list[rows.Item] = [(float(number), str(uuid.uuid4()), graph, {}, ["1"]) for number in numbers]
+        batch: list[rows.Item] = [(float(number), str(uuid.uuid4()), graph, {}, ["1"]) for number in numbers]
         connection.execute("BEGIN IMMEDIATE")
-        values = [rows.row(job, "queued", 1) for job in jobs]
+        values = [rows.row(job, "queued", 1) for job in batch]
         connection.executemany(rows.ACCEPT, values)
         connection.executemany(rows.BODY, values)
         connection.execute("COMMIT")
-        for number, prompt_id, *_ in jobs:
+        for number, prompt_id, *_ in batch:
             failed = number % 10 == 0
             end = {"state": "failed" if failed else "done", "note": "CUDA out of memory. " * 5 if failed else ""}
             connection.execute(rows.END, {"prompt_id": prompt_id, "now": time.time(), **end})
