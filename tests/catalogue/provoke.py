@@ -89,6 +89,33 @@ def checkpoint(name: str) -> dict[str, Any]:
     }
 
 
+def lora(name: str) -> dict[str, Any]:
+    """Return a graph that loads a LoRA, for a model that is there as little."""
+    graph = checkpoint("base.safetensors")
+    graph["5"] = {
+        "class_type": "LoraLoader",
+        "inputs": {"lora_name": name, "strength_model": 1.0, "strength_clip": 1.0, "model": ["1", 0], "clip": ["1", 1]},
+    }
+    graph["6"] = {"class_type": "CLIPTextEncode", "inputs": {"text": "a cat", "clip": ["5", 1]}}
+    graph["7"] = {
+        "class_type": "KSampler",
+        "inputs": {
+            "model": ["5", 0],
+            "positive": ["6", 0],
+            "negative": ["6", 0],
+            "latent_image": ["3", 0],
+            "seed": 1,
+            "steps": 1,
+            "cfg": 1.0,
+            "sampler_name": "euler",
+            "scheduler": "normal",
+            "denoise": 1.0,
+        },
+    }
+    graph["2"]["inputs"]["samples"] = ["7", 0]
+    return graph
+
+
 def site(text: str) -> Callable[[Path], object]:
     """Return how a sitecustomize is put into the folder that is in PYTHONPATH."""
     return lambda folder: (folder / "site" / "sitecustomize.py").write_text(text)
@@ -159,6 +186,12 @@ CUDA kernel errors might be asynchronously reported at some other API call, so t
 For debugging consider passing CUDA_LAUNCH_BLOCKING=1
 Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.
 """
+NO_KERNEL = """\
+CUDA error: no kernel image is available for execution on the device
+CUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be incorrect.
+For debugging consider passing CUDA_LAUNCH_BLOCKING=1
+Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.
+"""
 BASE = "/srv/comfyui"
 JOBS = [image_job(), deed("steps", 30), image_job(64), deed("steps", 12)]
 NO_OVERRIDE = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")
@@ -198,6 +231,7 @@ SCENES = [
     Scene("custom_node_import_failed", "syntax", prepare=SYNTAX, jobs=JOBS),
     Scene("model_missing", "not-in-list", jobs=[*JOBS, checkpoint("sd_xl_base_1.0.safetensors")]),
     Scene("model_missing", "at-run", jobs=[*JOBS, deed("model", text="flux1-dev.safetensors")]),
+    Scene("model_missing", "lora", jobs=[*JOBS, lora("detail.safetensors"), *JOBS]),
     Scene("model_missing", "first-job", jobs=[checkpoint("v1-5-pruned-emaonly-fp16.safetensors")]),
     Scene(
         "model_corrupt",
@@ -277,6 +311,8 @@ SCENES = [
     Scene("network_timeout", "unresolved", jobs=[*JOBS, deed("fetch", text="http://models.invalid/vae.json")]),
     Scene("network_timeout", "node-at-start", prepare=FETCHES, jobs=JOBS),
     Scene("cuda_poisoned", "cascade", jobs=[*JOBS, *[deed("fail", text=ILLEGAL)] * 3]),
+    Scene("arch_unsupported", "in-a-job", jobs=[*JOBS, deed("fail", text=NO_KERNEL), *JOBS]),
+    Scene("arch_unsupported", "every-job", jobs=[deed("fail", text=NO_KERNEL)] * 3),
     Scene("unknown", "error-in-a-node", jobs=[*JOBS, deed("fail", text="the sampler went astray")]),
     Scene("unknown", "exit", jobs=[*JOBS, deed("exit", 7)]),
 ]
