@@ -38,6 +38,7 @@ _HTTPOK = """\
 [eventlistener:httpok]
 command={python} -m superlance.httpok -p comfyui -t 10 -E http://127.0.0.1:{port}/prompt
 events={tick}
+autostart=false
 stderr_logfile={folder}/httpok.log
 """
 
@@ -115,15 +116,16 @@ def ours(**health: str) -> Ward:
 
 def httpok(tick: str) -> Ward:
     """Return a supervisord with superlance's httpok, which looks at each event of this name."""
-    return _peer(_PLAIN + _HTTPOK, "httpok.log", tick)
+    return _peer(_PLAIN + _HTTPOK, "httpok", tick)
 
 
 def plain() -> Ward:
     """Return a supervisord that restarts what has ended, and nobody else."""
-    return _peer(_PLAIN, "comfyui.log")
+    return _peer(_PLAIN)
 
 
-def _peer(programs: str, log: str, tick: str = "") -> Ward:
+def _peer(programs: str, watcher: str = "", tick: str = "") -> Ward:
+    """Return one whose watcher begins when all is well: a start that takes longer than its tick it may end for ever."""
     folder = Path(tempfile.mkdtemp(prefix="comfy-supervisor-bench-"))
     supervisord, port = Supervisord(folder), free_port()
     ward = Ward(f"http://127.0.0.1:{port}", lambda: _close(supervisord))
@@ -136,9 +138,12 @@ def _peer(programs: str, log: str, tick: str = "") -> Ward:
         names = {"folder": folder, "python": sys.executable, "port": port, "tick": tick}
         supervisord.start(programs.format(command=shlex.join(command), **names))
         assert supervisord.process
-        ward.supervisord, ward.log = supervisord.process.pid, folder / log
+        ward.supervisord, ward.log = supervisord.process.pid, folder / f"{watcher or 'comfyui'}.log"
         ward.output = folder / "output"
         wait_until(ward.answers, READY, "the stand-in under supervisord")
+        if watcher:
+            started = supervisord.rpc.start(watcher)
+            assert started is True, started
     return ward
 
 

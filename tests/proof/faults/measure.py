@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+import traceback
+from collections.abc import Callable
 
-from tests.bench.report import Report, load, table
+from tests.bench.report import Report, load, note, table
 from tests.proof.plan import Plan
 
 from . import catalogue, pool, real, rivals, show
 
+Found = tuple[str, list[str], dict[str, str]]
+"""A text, what was missed, and plots."""
 _HOW = """\
 Each fault strikes a service as `comfy-supervisor up` renders it, with the extension and the stand-in, its times scaled
 down (a tenth and less of the defaults, as tests/faults/patient.py has them), {at_once} services side by side, after a
@@ -33,7 +37,16 @@ def measure(plan: Plan) -> Report:
         if rows:
             parts.append(f"### {title}\n\n{table(show.HEADER, rows)}")
     missed = [each for fault in chosen for each in show.missed(fault, found[fault])]
-    told, wrong_with_real = real.measure(plan)
-    compared, wrong_beside, drawn = rivals.measure(plan.repeat, quick=plan.quick)
+    told, wrong_with_real, _ = _safely(lambda: (*real.measure(plan), {}))
+    compared, wrong_beside, drawn = _safely(lambda: rivals.measure(plan.repeat, quick=plan.quick))
     parts += [f"### A real ComfyUI\n\n{told}", f"### Beside others\n\n{compared}"]
     return Report("\n\n".join(parts), [*missed, *wrong, *wrong_with_real, *wrong_beside], drawn)
+
+
+def _safely(part: Callable[[], Found]) -> Found:
+    """Return what a part has found; one that fails takes what was found before it down with it no more."""
+    try:
+        return part()
+    except Exception as error:  # noqa: BLE001  # of its wards: it is what was missed
+        note(traceback.format_exc())
+        return "It could not be tried.", [f"not tried: {error!s:.300}"], {}

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from tests.bench import wards
-from tests.bench.report import note, table, versions
+from tests.bench.report import load, note, table, versions
 from tests.bench.wards import Ward
 from tests.faults.patient import sleeper
 from tests.proof import plots
@@ -28,12 +28,15 @@ WATCHERS: Mapping[str, Callable[[], Ward]] = {
     "autorestart": wards.plain,
 }
 OURS = next(iter(WATCHERS))
-WINDOW, QUICK_WINDOW = 90.0, 45.0
+WINDOW, QUICK_WINDOW = 65.0, 45.0
 """Seconds after which what was not done counts as never done."""
 _AFTERWARDS = 12.0
 """Seconds for which what works again is watched: two of the peer's ticks and a little more."""
 _AT_ONCE = 4
 """Wards that come up at a time."""
+_TOGETHER = 3
+"""Faults that are tried at a time, each under everybody's eyes: more of them would slow every start down, and what is
+slow to start httpok ends again."""
 _JOBS = (4.0, 0.5, 0.5)
 _POLL = 0.1
 HEADER = ("fault", *(f"{who}: {what}" for who in WATCHERS for what in ("works again", "jobs lost", "false restarts")))
@@ -41,7 +44,8 @@ HOW = """\
 The same under superlance's httpok (`TICK_5`, its shortest, `-t 10`) over `autorestart=true`, and under that alone. Here
 nothing is scaled: ours is as rendered with `health.preset = "fast"`, since httpok's tick can't be made shorter. Three
 jobs wait when it goes wrong, the first of them running. A cell has the median and, in brackets, the worst of the
-rounds; what does not work again within {window:g} s is never mended, and what has then left no picture is lost."""
+rounds; what does not work again within {window:g} s is never mended, and what has then left no picture is lost. Where a
+start takes longer than its tick, httpok ends it again: that depends on the machine's load."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,6 @@ RIVALRIES = (
         0,
         alone=True,
     ),
-    Rivalry(41, "a job that kills ComfyUI, twice", lambda ward: ward.submit("StandinCrash", how="segfault"), 2),
 )
 
 
@@ -100,6 +103,7 @@ def measure(repeat: int, *, quick: bool) -> tuple[str, list[str], dict[str, str]
         return "superlance is not installed: `pip install -e '.[bench]'`", ["the peer was not measured"], {}
     chosen, window = [each for each in RIVALRIES if each.quick or not quick], QUICK_WINDOW if quick else WINDOW
     found: dict[tuple[str, str], list[Outcome]] = {(each.name, who): [] for each in chosen for who in WATCHERS}
+    before = load()
     for turn in range(repeat):
         note(f"faults: the peers, round {turn + 1} of {repeat}")
         for key, outcome in _round(chosen, window).items():
@@ -111,11 +115,20 @@ def measure(repeat: int, *, quick: bool) -> tuple[str, list[str], dict[str, str]
         if any(_is_wrong(each, one) for one in found[each.name, OURS])
     ]
     plot = "![Seconds from a fault to the first good answer, by who watches](plots/recovery.svg)"
-    text = f"{HOW.format(window=window)}\n\n{versions('superlance', 'supervisor')}:\n\n{table(HEADER, rows)}\n\n{plot}"
+    said = f"{versions('superlance', 'supervisor')}; load {before} → {load()}; rounds: {repeat}:"
+    text = "\n\n".join([HOW.format(window=window), said, table(HEADER, rows), plot])
     return text, missed, {"recovery": _drawn(chosen, found)}
 
 
 def _round(chosen: Sequence[Rivalry], window: float) -> dict[tuple[str, str], Outcome]:
+    """Return what came of each fault under each watcher."""
+    found: dict[tuple[str, str], Outcome] = {}
+    for first in range(0, len(chosen), _TOGETHER):
+        found.update(_together(chosen[first : first + _TOGETHER], window))
+    return found
+
+
+def _together(chosen: Sequence[Rivalry], window: float) -> dict[tuple[str, str], Outcome]:
     core, up = threading.Lock(), list[Ward]()
     cases = {(each.name, who): each for each in chosen for who in WATCHERS}
 
