@@ -2,7 +2,8 @@
 
 ``logs/<cause>/<release>-<what>.log`` was written by a real ComfyUI of that release, which ``provoke`` made fail;
 ``written-<what>.log`` was put together by hand around real noise, with the messages that programs print which need a
-GPU. Of what only a look from outside shows, it is the health listener's log. ``.exit-1`` or ``.signal-9`` in a name is how that process ended.
+GPU. Of what only a look from outside shows, it is the health listener's log. ``.exit-1`` or ``.signal-9`` in a name is
+how that process ended.
 
 A third is held back: signatures are not made to fit these. Which ones a checksum of the name decides, so nobody chose.
 """
