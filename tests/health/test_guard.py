@@ -14,7 +14,7 @@ from comfy_supervisor.health.policy.evidence import RECYCLED, Deed, Hand, Life, 
 from comfy_supervisor.health.policy.row import Row
 from comfy_supervisor.health.policy.rules import Rules
 
-from .looks import DEAF, LIFE, REFUSED, UNASKED, WAITS, Day, runs, seen
+from .looks import DEAF, LIFE, REFUSED, UNASKED, WAITS, Day, runs, seen, vitals
 
 NOW = 1000.0
 RULES = Rules(stall_hard_limit=900.0)
@@ -67,6 +67,8 @@ def test_what_is_due_breaks_no_promise(verdict: Verdict) -> None:
         ({}, {"supervised": "STOPPED"}, RESTART, "supervisord stopped it, or does not answer"),
         ({}, {"supervised": "STOPPING"}, INTERRUPT, "supervisord stopped it, or does not answer"),
         ({}, {"supervised": ""}, POISONED, "supervisord stopped it, or does not answer"),
+        ({}, {"vitals": vitals("t")}, POISONED, "a debugger holds it"),
+        ({}, {"vitals": vitals("t")}, INTERRUPT, "a debugger holds it"),
         ({}, UNASKED, RESTART, "we could not look"),
         ({}, UNASKED, DEAD_API, "we could not look"),
         ({}, UNASKED, INTERRUPT, "we could not look"),
@@ -191,12 +193,24 @@ BUSY = Verdict(Word.BUSY)
         (LONG, {}, BUSY, "what is due after a stall of 211 s"),
         (LONG, {}, replace(BUSY, deed=Deed.ALERT), ""),
         (LONG, {"queue_seen": False}, BUSY, ""),
+        (LONG, {"vitals": vitals(listens=False)}, BUSY, ""),
         ({**LONG, "acted": NOW - 211}, {}, BUSY, ""),
         ({**LONG, "acted": NOW - 212}, {}, BUSY, "what is due after a stall of 211 s"),
-        ({**LONG, "word": Word.BUSY, "since": NOW - 29}, {}, BUSY, ""),
-        ({**LONG, "word": Word.BUSY, "since": NOW - 30}, {}, BUSY, "what is due after a stall of 211 s"),
+        ({**LONG, "word": Word.BUSY, "healthy": NOW - 29}, {}, BUSY, ""),
+        ({**LONG, "word": Word.BUSY, "healthy": NOW - 30}, {}, BUSY, "what is due after a stall of 211 s"),
+        ({**LONG, "word": Word.GAVE_UP}, {}, BUSY, ""),
     ],
-    ids=["overlooked", "said", "unseen", "acted upon", "acted upon before", "seen just now", "seen for long"],
+    ids=[
+        "overlooked",
+        "said",
+        "unseen",
+        "somebody else",
+        "acted upon",
+        "acted upon before",
+        "seen just now",
+        "seen for long",
+        "said before",
+    ],
 )
 def test_only_a_stall_that_is_long_overdue_counts_as_overlooked(
     state: dict[str, Any], look: dict[str, Any], verdict: Verdict, told: str

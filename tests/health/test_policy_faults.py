@@ -93,6 +93,15 @@ def test_looks_that_could_not_ask_count_for_nothing_and_take_nothing_back() -> N
     assert 5 <= took(day, began) <= 12
 
 
+def test_a_poisoned_one_of_which_nothing_can_be_seen_is_dealt_with_once_it_can_be() -> None:
+    day = Day().working()
+    sticky = finished("bad", failure=Failure.STICKY, text="CUDA error")
+    day.look(finished=sticky, maintenance=True)
+    day.run(10, **{**UNASKED, "vitals": None})
+    assert day.done() == []
+    assert day.look(finished=sticky).deed is Deed.RESTART
+
+
 def test_a_supervisord_that_does_not_answer_blinds_us() -> None:
     day = Day().working()
     day.run(600, supervised="", **DEAF)
@@ -227,6 +236,13 @@ def test_a_lost_gpu_is_held_for_a_person(phase: str) -> None:
     assert len(day.deeds) == 1
     assert day.word() is Word.GPU_FAULT
     assert not day.state.restarts
+
+
+def test_a_lost_gpu_does_not_end_what_a_debugger_holds() -> None:
+    day = Day().working()
+    day.run(60, status="t", gpu=LOST, **DEAF)
+    assert day.done() == ["hold", "alert"]
+    assert "debugger" in day.verdict.reason
 
 
 def test_a_lost_gpu_does_not_end_a_job_that_moves() -> None:
@@ -428,6 +444,16 @@ def test_the_end_of_a_job_is_when_the_next_one_began() -> None:
     began = day.now
     day.run(200, **runs("b"), finished=finished("a"))
     assert day.first - began <= 85
+
+
+def test_a_job_after_a_pause_began_when_the_pause_ended() -> None:
+    """Though the job before the pause was never seen to run, only that it has ended."""
+    day = Day().working()
+    day.run(10, queue=2, queue_seen=False)
+    day.run(200, queue=2, queue_seen=True, finished=finished("a"))
+    day.run(85, **runs("b", waiting=1), finished=finished("a"))
+    assert day.done() == []
+    assert day.word() is Word.BUSY
 
 
 def test_an_unknown_image_is_no_other_life() -> None:

@@ -115,6 +115,11 @@ class Case:
         return self.seen.reply in FAILING
 
     @property
+    def looked_at(self) -> bool:
+        """Whether anything was seen of it: else it is told apart neither from a healthy one nor from a dead one."""
+        return self.seen.vitals is not None or self.seen.reply is not Reply.UNASKED
+
+    @property
     def answer(self) -> str:
         """What its answer was, in words."""
         return self.seen.reply_text or self.seen.reply.value
@@ -184,10 +189,15 @@ class Case:
         return self.seen.gpu.cause if self.seen.gpu else ""
 
     @property
+    def debugged(self) -> bool:
+        """Whether a debugger holds the process."""
+        return self.seen.vitals is not None and self.seen.vitals.status == "t"
+
+    @property
     def spared(self) -> bool:
         """Whether a fault of its GPU is no reason to end this life."""
         unknown = self.seen.waits or self.starting or self.seen.reply is Reply.UNASKED
-        return unknown or self.moves or self.gpu_cause == "driver_mismatch"
+        return unknown or self.debugged or self.moves or self.gpu_cause == "driver_mismatch"
 
     @property
     def awaits_effect(self) -> bool:

@@ -136,7 +136,8 @@ def _job(state: State, seen: Observation, now: float) -> None:
         note(state, progress=now, interrupted=None, extension_progress=max(seen.progress, state.extension_progress))
     if known:
         waits = seen.queue > 0 and not running and not seen.held
-        note(state, running=running, over=state.over and not changed, paused=_since(state.paused, waits, now))
+        over = state.over and not changed and bool(running)  # where none runs, the next one begins when it does
+        note(state, running=running, over=over, paused=_since(state.paused, waits, now))
     note(state, queue=seen.queue, idle=_since(state.idle, not seen.queue, now))
 
 

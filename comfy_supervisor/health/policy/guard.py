@@ -22,15 +22,15 @@ def breach(case: Case, verdict: Verdict) -> str:
 def overlooked(case: Case, verdict: Verdict) -> str:
     """Return which stall the verdict neither acts upon nor says though its time is long up, in words; empty: none.
 
-    Longer than the longest pause between two looks that still tell something of each other; and where it was not
-    watched closely, as long ago as that: how patient its nodes are to be met is only asked then.
+    Longer than the longest pause between two looks that still tell something of each other; and where it was taken
+    to be well until now, as long as that: how patient its nodes are to be met is asked once it is suspect.
     """
     if verdict.deed is not Deed.NOTHING or not case.works_on or not case.seen.queue_seen:
         return ""
     late = longest_gap(case.rules)
-    watched = case.watched_closely or case.word_for >= late
+    well = case.state.healthy is not None and case.now - case.state.healthy >= late
     overdue = case.patience is not Patience.ENDLESS and case.stalled >= case.stall_after + late
-    if not (overdue and watched) or _is_excused(case):
+    if not (overdue and (well or case.watched_closely)) or _is_excused(case):
         return ""
     return f"what is due after a stall of {case.stalled:.0f} s"
 
@@ -38,7 +38,7 @@ def overlooked(case: Case, verdict: Verdict) -> str:
 def _is_excused(case: Case) -> bool:
     """Tell whether something was done since the work stood still, is being done, or mustn't be."""
     acted = case.state.acted is not None and case.now - case.state.acted <= case.stalled
-    return acted or case.seen.maintenance or case.seen.supervised not in _SUPERVISED
+    return acted or case.foreign or case.seen.maintenance or case.seen.supervised not in _SUPERVISED
 
 
 def _promises(case: Case, verdict: Verdict) -> tuple[tuple[str, bool], ...]:
@@ -56,6 +56,7 @@ def _promises(case: Case, verdict: Verdict) -> tuple[tuple[str, bool], ...]:
         ("the launcher has not become ComfyUI yet", seen.waits),
         ("the budget is spent", ends and not free and case.deaths >= rules.budget),
         ("supervisord stopped it, or does not answer", seen.supervised not in _SUPERVISED),
-        ("we could not look", seen.reply is Reply.UNASKED and (asks or seen.vitals is None)),
+        ("a debugger holds it", case.debugged),
+        ("we could not look", not case.looked_at or (asks and seen.reply is Reply.UNASKED)),
         ("its job moves, as far as is known", (verdict.deed is Deed.INTERRUPT or stalls) and moves),
     )

@@ -64,7 +64,7 @@ PROOF = (
     ),
     Row(
         "poisoned",
-        when=lambda c: bool(c.state.poisoned),
+        when=lambda c: c.looked_at and bool(c.state.poisoned),
         word=Word.RESTARTING,
         cause="cuda_poisoned",
         reason=lambda c: f"{c.state.poisoned}; after that every use of the GPU fails until ComfyUI starts anew",
@@ -72,7 +72,7 @@ PROOF = (
     ),
     Row(
         "cuda-errors",
-        when=lambda c: c.state.cuda_errors >= c.rules.cuda_errors,
+        when=lambda c: c.looked_at and c.state.cuda_errors >= c.rules.cuda_errors,
         word=Word.RESTARTING,
         cause="cuda_poisoned",
         reason=lambda c: f"the last {c.state.cuda_errors} jobs ended with CUDA errors",
@@ -80,7 +80,7 @@ PROOF = (
     ),
     Row(
         "driver-error",
-        when=lambda c: bool(c.soft_xids) and c.sick,
+        when=lambda c: c.looked_at and bool(c.soft_xids) and c.sick,
         word=Word.RESTARTING,
         cause="cuda_poisoned",
         reason=lambda c: (

@@ -199,7 +199,7 @@ LAUNCHER = (
 MACHINE = (
     Row(
         "debugged",
-        when=lambda c: c.seen.vitals is not None and c.seen.vitals.status == "t",
+        when=lambda c: c.debugged,
         word=_standing,
         cause="process_stopped",
         reason="a debugger holds the process; it is left alone",
