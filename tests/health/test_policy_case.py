@@ -94,6 +94,7 @@ def test_the_answer_in_words_is_its_own_or_its_kind() -> None:
         ({**WORKS, "running": ""}, runs(), False),
         ({**WORKS, "queue": 0}, runs(), False),
         ({**WORKS, "queue": 2}, runs(), True),
+        ({**WORKS, "word": Word.SUSPECT}, {**runs(), "queue_seen": False}, True),
         (WORKS, {**runs(), "queue_seen": False}, False),
         (WORKS, {**runs(), **DEAF}, False),
     ],
@@ -102,6 +103,24 @@ def test_it_works_on_a_job_only_where_an_answer_says_which_one_runs(
     state: dict[str, Any], look: dict[str, Any], works: bool
 ) -> None:
     assert case(state, **look).works_on is works
+
+
+@pytest.mark.parametrize(
+    ("word", "over", "stalled", "runs_on"),
+    [
+        (Word.SUSPECT, False, 479, True),
+        (Word.SUSPECT, False, 480, False),
+        (Word.SUSPECT, False, 900, False),
+        (Word.SUSPECT, True, 1, False),
+        (Word.BUSY, False, 1, False),
+    ],
+)
+def test_a_job_in_a_queue_that_can_not_be_seen_runs_on_while_it_is_watched_closely_but_not_for_ever(
+    word: Word, over: bool, stalled: float, runs_on: bool
+) -> None:
+    state = {**WORKS, "word": word, "over": over, "active": NOW - stalled, "progress": NOW - stalled}
+    assert case(state, **{**runs(), "queue_seen": False}).runs_on is runs_on
+    assert case(state, **runs()).runs_on
 
 
 @pytest.mark.parametrize(

@@ -268,6 +268,7 @@ def test_those_that_ended_unseen_are_counted_from_the_one_that_is_known_on() -> 
         "finished": Finished("d", Failure.CUDA),
     }
     assert after(job(**ended), **WORKS, finished="a").cuda_errors == 3
+    assert after(job(**ended), **WORKS, finished="b").cuda_errors == 2
     assert after(job(**ended), **WORKS, finished="c").cuda_errors == 1
     assert after(job(**ended), **WORKS, finished="z").cuda_errors == 4
 
@@ -285,6 +286,7 @@ def test_a_sticky_error_is_remembered_through_what_ends_after_it() -> None:
         (Word.IDLE, "healthy", Reply.GOOD, True),
         (Word.BUSY, "healthy", Reply.GOOD, True),
         (Word.BUSY, "stalled", Reply.GOOD, False),
+        (Word.BUSY, "driver_mismatch", Reply.GOOD, False),
         (Word.SUSPECT, "healthy", Reply.GOOD, False),
         (Word.IDLE, "healthy", Reply.TIMEOUT, False),
     ],

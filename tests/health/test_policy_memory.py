@@ -224,6 +224,11 @@ def test_deaths_too_short_to_be_seen_are_counted_as_the_launcher_does(lives: int
     assert kept.restarts[0] == pytest.approx(NOW - 0.001 * (deaths - 1), abs=1e-6)
 
 
+def test_of_the_deaths_between_two_looks_one_may_be_ours() -> None:
+    assert len(after(seen(**new_life(lives=5)), past=1, ended=True).restarts) == 2
+    assert len(after(seen(**new_life(lives=2)), past=1, ended=True).restarts) == 0
+
+
 @pytest.mark.parametrize(
     ("lives", "waits", "before", "past"),
     [

@@ -117,8 +117,8 @@ def _answer(state: State, seen: Observation, now: float) -> None:
         note(state, answered=now, failing=None, good=state.good + 1, shaky=None if reliable else state.shaky)
     elif seen.reply in FAILING:
         note(state, failing=_since(state.failing, True, now), good=0, shaky=_since(state.shaky, True, now))
-    elif seen.reply is Reply.STRANGE:
-        note(state, failing=None, good=0)  # it was answered
+    else:
+        note(state, failing=None, good=0)  # strange, but answered
 
 
 def _job(state: State, seen: Observation, now: float) -> None:

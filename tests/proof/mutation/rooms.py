@@ -33,6 +33,7 @@ ROOMS = (
             "tests/health/test_policy_clues.py",
             "tests/health/test_policy_memory.py",
             "tests/health/test_policy_fleet.py",
+            "tests/health/test_policy_judge.py",
             "tests/health/test_guard.py",
             "tests/health/test_policy.py",
             "tests/health/test_policy_honest_work.py",
@@ -40,7 +41,7 @@ ROOMS = (
             "tests/health/test_policy_defaults.py",
         ),
     ),
-    Room("flags", ["comfy_supervisor/flags.py"], ["tests/test_flags.py"]),
+    Room("flags", ["comfy_supervisor/flags.py"], ["tests/test_flags_words.py", "tests/test_flags.py"]),
     Room("quoting", ["comfy_supervisor/render/quote.py"], ["tests/render/test_quote.py"]),
     Room(
         "fate and replay",
