@@ -64,6 +64,25 @@ def test_whoever_is_in_the_file_is_watched_and_nobody_else(one: Watched, tmp_pat
     wait_until(lambda: _threads() == 0)
 
 
+def test_one_whose_settings_changed_waits_for_what_is_being_done_to_it(
+    one: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        Watch, "follow", lambda self, earlier: followed.append((self.watched.port, earlier.watched.port))
+    )
+    file = tmp_path / "health.json"
+    _write(file, one)
+    roster = _run(file)
+    try:
+        wait_until(lambda: roster.states().keys() == {"cpu"})
+        _write(file, replace(one, port=2), replace(one, id="gpu0"))
+        wait_until(lambda: roster.states().keys() == {"cpu", "gpu0"})
+        assert followed == [(2, 1)]
+    finally:
+        roster.end()
+
+
 def test_an_error_of_ours_is_said_and_does_not_end_it(
     one: Watched, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
