@@ -116,7 +116,7 @@ class Api:
             return None  # meanwhile others have ended
         before = ids[: ids.index(last.prompt_id)][-most:] if most else ()
         jobs = [self._told(f"/history/{_quoted(each)}", over - time.monotonic(), _finished) for each in before]
-        return tuple(job for job in jobs if job)
+        return tuple(job for job in jobs if job and job.prompt_id)
 
     def device(self, deadline: float) -> str:
         """Return the type of the device that ComfyUI computes on, ``cuda`` or ``cpu``; empty: can't be told.
