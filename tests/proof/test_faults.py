@@ -8,7 +8,7 @@ import pytest
 
 from tests.proof.faults import catalogue, show
 from tests.proof.faults.fault import Expected, Fault, Seen, false_restarts, judge
-from tests.proof.faults.rivals import Outcome, Rivalry
+from tests.proof.faults.rivals import Outcome, Rivalry, is_wrong
 from tests.proof.faults.rivals import false_restarts as false_of_rivalry
 
 EXPECTED = Expected("R by SIGKILL, A", 1, ("process_stopped",), ("port_in_use",), ("SUSPECT",))
@@ -45,6 +45,24 @@ def test_a_job_that_was_done_as_its_process_died_may_be_done_once_more() -> None
 def test_a_false_restart_is_one_more_than_was_needed() -> None:
     assert [false_restarts(EXPECTED, replace(RIGHT, lives=[1.0] * count)) for count in range(4)] == [0, 0, 1, 2]
     assert false_of_rivalry(Rivalry(7, "honest", print, lives=0), Outcome([1.0])) == 1
+
+
+@pytest.mark.parametrize(
+    ("lives", "outcome", "wrong"),
+    [
+        (1, Outcome([2.0], 3.0), False),
+        (1, Outcome([2.0]), True),
+        (1, Outcome([2.0], 3.0, lost=1), True),
+        (1, Outcome([2.0, 8.0], 3.0), True),
+        (0, Outcome(), False),
+        (0, Outcome([5.0], 7.0), True),
+    ],
+    ids=["mended", "not mended", "a job lost", "a false restart", "left alone", "not left alone"],
+)
+def test_beside_the_peers_ours_has_to_mend_lose_nothing_and_do_no_more(
+    lives: int, outcome: Outcome, wrong: bool
+) -> None:
+    assert is_wrong(Rivalry(1, "stopped", print, lives), outcome) is wrong
 
 
 def fault(**more: object) -> Fault:

@@ -8,7 +8,7 @@ import signal
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -70,6 +70,13 @@ class Outcome:
     lost: int = 0
 
 
+_When = Callable[[Outcome], "float | None"]
+_PLOTS: Mapping[str, tuple[str, _When]] = {
+    "detection": ("from the fault to a new process", lambda outcome: outcome.lives[0] if outcome.lives else None),
+    "recovery": ("from the fault to a new process's first good answer", lambda outcome: outcome.answered),
+}
+
+
 def _signalled(number: signal.Signals) -> Callable[[Ward], None]:
     return lambda ward: os.kill(ward.pid(), number)
 
@@ -112,12 +119,12 @@ def measure(repeat: int, *, quick: bool) -> tuple[str, list[str], dict[str, str]
     missed = [
         f"beside the peers: {each.name}"
         for each in chosen
-        if any(_is_wrong(each, one) for one in found[each.name, OURS])
+        if any(is_wrong(each, one) for one in found[each.name, OURS])
     ]
-    plot = "![Seconds from a fault to the first good answer, by who watches](plots/recovery.svg)"
+    shown = "\n\n".join(f"![Seconds {what}, by who watches](plots/{name}.svg)" for name, (what, _) in _PLOTS.items())
     said = f"{versions('superlance', 'supervisor')}; load {before} → {load()}; rounds: {repeat}:"
-    text = "\n\n".join([HOW.format(window=window), said, table(HEADER, rows), plot])
-    return text, missed, {"recovery": _drawn(chosen, found)}
+    text = "\n\n".join([HOW.format(window=window), said, table(HEADER, rows), shown])
+    return text, missed, {name: _drawn(chosen, found, *told) for name, told in _PLOTS.items()}
 
 
 def _round(chosen: Sequence[Rivalry], window: float) -> dict[tuple[str, str], Outcome]:
@@ -179,7 +186,8 @@ def false_restarts(rivalry: Rivalry, outcome: Outcome) -> int:
     return max(0, len(outcome.lives) - rivalry.lives)
 
 
-def _is_wrong(rivalry: Rivalry, outcome: Outcome) -> bool:
+def is_wrong(rivalry: Rivalry, outcome: Outcome) -> bool:
+    """Tell whether it was not mended, or something was lost or done too much."""
     mended = not rivalry.lives or outcome.answered is not None
     return not mended or bool(outcome.lost) or bool(false_restarts(rivalry, outcome))
 
@@ -201,14 +209,15 @@ def _again(rivalry: Rivalry, outcomes: Sequence[Outcome]) -> str:
     return f"{statistics.median(known):.1f} s{worst}{often}"
 
 
-def _drawn(chosen: Sequence[Rivalry], found: Mapping[tuple[str, str], Sequence[Outcome]]) -> str:
-    """Return the plot of what works again, and when."""
+def _drawn(
+    chosen: Sequence[Rivalry], found: Mapping[tuple[str, str], Sequence[Outcome]], what: str, when: _When
+) -> str:
+    """Return the plot of when something was so, in the median."""
     shown = [each for each in chosen if each.lives]
-    series = {who: [_median(found[each.name, who]) for each in shown] for who in WATCHERS}
-    unit = "seconds from the fault to a new process's first good answer, median"
-    return plots.dots([each.name for each in shown], series, unit)
+    series = {who: [_median(map(when, found[each.name, who])) for each in shown] for who in WATCHERS}
+    return plots.dots([each.name for each in shown], series, f"seconds {what}, median")
 
 
-def _median(outcomes: Sequence[Outcome]) -> float | None:
-    known = [outcome.answered for outcome in outcomes if outcome.answered is not None]
+def _median(seconds: Iterable[float | None]) -> float | None:
+    known = [each for each in seconds if each is not None]
     return statistics.median(known) if known else None
