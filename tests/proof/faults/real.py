@@ -7,8 +7,10 @@ import random
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+from tests import comfyui_server
 from tests.bench.report import note, table
 from tests.proof.plan import Plan
 
@@ -113,8 +115,7 @@ def measure(plan: Plan) -> tuple[str, list[str]]:
                 note(f"faults: real: {fault.name}: {'; '.join(judge(fault.expected, seen)) or 'as expected'}")
                 found[fault].append(seen)
                 ward.renew()
-        version = ward.ok("version")
     rows = [show.row(fault, found[fault]) for fault in FAULTS]
     missed = [f"real ComfyUI, {each}" for fault in FAULTS for each in show.missed(fault, found[fault])]
-    said = next((line.strip() for line in version.splitlines() if line.startswith("ComfyUI")), "ComfyUI")
-    return f"A real ComfyUI on the CPU ({said}):\n\n{table(show.HEADER, rows)}", missed
+    version = comfyui_server.real(Path(folder), "").release.version
+    return f"ComfyUI {version}, on the CPU:\n\n{table(show.HEADER, rows)}", missed
