@@ -204,6 +204,8 @@ class World:
         self.life: Comfyui | None = None
         self.endings: dict[int, str] = {}
         """How processes ended, by their pids, as supervisord has it."""
+        self.ran: list[Truth] = []
+        """The jobs that ran when the last life ended."""
         self.watched: Process | None = None
         """The process that the listener saw last."""
         self.said: list[str] = []
@@ -304,6 +306,11 @@ class World:
             self.life.blamed = []
             self.die("")
             self._start(replace(process, image=process.image + 1000))
+            if self.life is None or self.life.journal is None or not self.life.journal.ok:
+                # as far as anybody knows, the process ended with the life before
+                for truth in self.ran:
+                    truth.suspected.add(certain=False)
+                    truth.met_outside.add(certain=False)
 
     def _start(self, process: Process) -> None:
         self.lives += 1
@@ -361,13 +368,16 @@ class World:
         if life.journal is not None:
             life.journal._close()
         ran, begun = {item[1] for item in life.queue.currently_running.values()}, self._begun(life)
-        for prompt_id in ran | begun:
-            truth = self.truths[prompt_id]
+        self.ran = [self.truths[prompt_id] for prompt_id in ran | begun]
+        for truth in self.ran:
             truth.deaths += 1
             truth.met += 1
             truth.suspicions += bool(life.blamed) or "SIGKILL" not in ending
             self._charge(
-                life, truth, ending, certain=prompt_id in begun and (prompt_id in ran or truth.kind == POISONS)
+                life,
+                truth,
+                ending,
+                certain=truth.prompt_id in begun and (truth.prompt_id in ran or truth.kind == POISONS),
             )
         for truth in self.truths.values():
             truth.doubtful |= truth.unwritten
