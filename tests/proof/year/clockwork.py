@@ -22,6 +22,8 @@ class Clockwork:
         self.now = 0.0
         self.jump = 0.0
         """Seconds by which the wall clock is ahead."""
+        self.outage = ("", 0.0)
+        """What befell the whole machine last, and until when: who comes up meanwhile meets it, too."""
         self._due: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._number = count()
         self._said: deque[str] = deque(maxlen=60)
@@ -46,6 +48,7 @@ class Clockwork:
         """Stand still for so long: what was to happen happens so much later."""
         seconds = exact(seconds)
         self._due = [(when + seconds, *rest) for when, *rest in self._due]  # type: ignore[misc]
+        self.outage = (self.outage[0], self.outage[1] + seconds)
         self.now += seconds
 
     def note(self, who: str, what: str) -> None:

@@ -178,6 +178,7 @@ def _clock(simulation: Simulation, lasts: float) -> None:
 
 def _all(name: str) -> Callable[[Simulation, float], None]:
     def befall(simulation: Simulation, lasts: float) -> None:
+        simulation.clockwork.outage = (name, simulation.clockwork.now + lasts)
         for one in simulation.instances:
             one.sicken(AILS[name], lasts)
 

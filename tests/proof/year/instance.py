@@ -94,6 +94,7 @@ class Instance:
         """What its users could not submit yet."""
         self._accounted = 0.0
         self._job_ends, self._job_left, self._job_token = 0.0, 0.0, 0
+        self._job_goes_on = False
         self.asleep = False
         self.expected = 0
         """Which of the jobs that were expected is; who sleeps expects another."""
@@ -187,7 +188,14 @@ class Instance:
             self.later(30.0, self.end, _CRASHED)
         else:
             self._mended()
+        self._share()
         self._welcome()
+
+    def _share(self) -> None:
+        """Be befallen by what befalls the whole machine."""
+        name, until = self.clockwork.outage
+        if until - self.now >= 1.0:
+            self.sicken(AILS[name], until - self.now)
 
     def trouble(self, name: str, _place: str = "") -> None:
         """Note that something is wrong from now on."""
@@ -279,7 +287,8 @@ class Instance:
         self.note(f"{ail.name} has passed")
         if not ail.honest:
             self._mended()
-        if self.queue.running and not ail.works:
+        self._share()
+        if self.queue.running and not ail.works and (self.ail is None or self.ail.works):
             self._go_on()
         self._welcome()
 
@@ -324,6 +333,7 @@ class Instance:
         job = self.queue.running
         assert job
         self._job_token += 1
+        self._job_goes_on = True
         self.moved = self.now
         self._job_ends = self.now + self._job_left
         self._use()
@@ -335,9 +345,10 @@ class Instance:
 
     def _halt(self) -> None:
         """Stand still with the running job."""
-        if self.queue.running:
-            self._job_left = max(0.1, self._job_ends - self.now)
+        if self.queue.running and self._job_goes_on:
+            self._job_left = max(0.125, self._job_ends - self.now)
             self.moved = self.now
+        self._job_goes_on = False
         self._job_token += 1
 
     def _harm(self, token: int, fault: str) -> None:
@@ -450,7 +461,7 @@ class Instance:
 
     def morning(self) -> None:
         """Somebody looks whether it works, and mends it by hand if it doesn't."""
-        resting = self.planned or self.is_well or self.paused
+        resting = self.planned or self.paused or (self.is_well and not self.broken)
         if resting or (self.place is Place.STARTING and self.now - self.since < 900 and not self.broken):
             return
         if self.now - (self.onset[1] if self.onset else self.since) < 900:

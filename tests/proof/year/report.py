@@ -25,6 +25,7 @@ real thing: policy, fleet, the launcher's backoff and holds, and, whenever an in
 hooks, both sides of the journal on SQLite, and the replay. While an instance is well and nothing is going to happen for
 90 s, its looks are left out, and its jobs are only counted: a test shows that this changes no decision and no figure.
 So each job that meets a fault, and those shortly before and after, are in the real journal; the others are not.
+Not simulated: the black box, alerts, NVML's own troubles, and deaths between two lines of ours, which have tests.
 
 The same faults, at the same times, meet supervisord alone (`autorestart=true`) and httpok over it, by the rule of its
 httpok.py: a probe at each TICK_60, 10 s time-out, a restart at the first failure. Under all three somebody looks each
@@ -58,6 +59,7 @@ def _measured(plan: Plan) -> Report:
             _HOW,
             f"**{_named(main)}**",
             table(_HEADER, (_row(who, each, years) for who, each in found.items())),
+            *(f"False restarts of {who}: {_listed(each)}." for who, each in found.items() if each.false),
             "![Availability over the simulated time](plots/year.svg)",
             "From what went wrong to the first deed or alert, and until the instance worked again: median, worst.",
             table(
@@ -128,6 +130,12 @@ def _false(found: Accounts, years: float) -> str:
     restarts = sum(found.false.values()) / years
     jobs = sum(count for name, count in found.interrupted.items()) / years
     return f"{restarts:.1f}" + (f", and {jobs:.1f} jobs asked to give up" if jobs else "")
+
+
+def _listed(found: Accounts) -> str:
+    """Return what was restarted for nothing, the most frequent first."""
+    told = {fault.name: fault.told for fault in FAULTS}
+    return "; ".join(f"{told.get(name, name)}: {count}" for name, count in found.false.most_common())
 
 
 def _faults(found: Mapping[str, Accounts]) -> Iterable[Sequence[str]]:
