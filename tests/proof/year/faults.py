@@ -79,7 +79,7 @@ class Fault:
     lasts: tuple[float, float] = (0.0, 0.0)
     """Seconds, from … to."""
     times: str = ""
-    """Of a job: what it is to the journal's world; ``once``: only when it runs first."""
+    """Of a job that is so each time it runs: what it is to the journal's world."""
     patience: Patience = Patience.NORMAL
     """Of a job's nodes."""
     shows: str = ""

@@ -85,7 +85,6 @@ class Instance:
         self.paused = False
         self.planned = False
         """An operator has stopped it."""
-        self.mending = False
         self.ending: Ending | None = Ending("")
         self.finished: Finished | None = None
         self.moved = 0.0
@@ -170,7 +169,7 @@ class Instance:
         elif self.broken == "port_taken":
             self.later(seconds, self.end, "exited: exit status 1; not expected")
         elif luck < 0.003:
-            self.trouble("hangs", "start")
+            self.trouble("hangs")
             self.body.use(self.now, 0.0)
         else:
             slow = self.chance.uniform(120, 480) if luck < 0.02 else 0.0
@@ -197,7 +196,7 @@ class Instance:
         if until - self.now >= 1.0:
             self.sicken(AILS[name], until - self.now)
 
-    def trouble(self, name: str, _place: str = "") -> None:
+    def trouble(self, name: str) -> None:
         """Note that something is wrong from now on."""
         if self.onset is None:
             self.onset, self.unnoticed = (name, self.now), True

@@ -137,7 +137,6 @@ class Kept(World):
         self.lives = self._first = 100_000 * number  # no two worlds' processes are the same
         self.unsettled = True
         """Whether the porter may have something to do."""
-        self.charges = 0
 
     @property
     def running(self) -> Job | None:
@@ -268,7 +267,6 @@ class Kept(World):
         states = {prompt_id: state for prompt_id, state, _ in self.rows()}
         for prompt_id, truth in self.truths.items():
             job = self._jobs.pop(prompt_id)
-            self.charges += truth.deaths
             self._hears(job, _fate(truth.doubtful, truth.ended, states.get(prompt_id, "")))
         self.truths.clear()
         self.points.clear()
