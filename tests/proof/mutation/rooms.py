@@ -48,10 +48,19 @@ ROOMS = (
         ["comfy_supervisor/jobs/fate.py", "comfy_supervisor/jobs/replay.py"],
         ["tests/jobs/test_fate.py", "tests/jobs/test_replay.py"],
     ),
-    Room("journal, the listener's side", ["comfy_supervisor/jobs/journal.py"], ["tests/jobs/test_journal.py"]),
+    Room(
+        "journal, the listener's side",
+        ["comfy_supervisor/jobs/journal.py"],
+        [
+            "tests/jobs/test_journal.py",
+            "tests/jobs/test_snapshot.py",
+            "tests/jobs/test_replay.py",
+            "tests/jobs/test_porter.py",
+        ],
+    ),
     Room(
         "journal, the extension's side",
         ["comfy_supervisor/extension/comfy_supervisor_bridge/journal.py"],
-        ["tests/extension/test_journal.py", "tests/extension/test_hooks.py"],
+        ["tests/extension/test_journal.py", "tests/extension/test_hooks.py", "tests/extension/test_writer.py"],
     ),
 )
