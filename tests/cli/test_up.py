@@ -207,9 +207,8 @@ class TestForeground:
         settings = {"environment": {"STANDIN_START": "abort"}}
         service.settings(comfyui=settings, restart={"first_delay": 1000, "longest_delay": 1000})
         up = service.start("up")
-        up.wait_for("comfyui: segfault: ")
-        up.wait_for("comfyui: fix: ")
         up.wait_for("2 short lives in a row")
+        wait_until(lambda: up.output.count("comfyui: fix: ") == 2, what=up.output)
         up.interrupt()
         assert up.end() == 130
         assert up.output.count("comfyui: segfault: ") == up.output.count(" ended\n") == 2

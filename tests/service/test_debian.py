@@ -51,6 +51,11 @@ def debians(service: Service, file: Path) -> Iterator[rpc.Supervisor]:
             process.wait(60)
 
 
+def state(supervisor: rpc.Supervisor, program: str) -> str:
+    process = supervisor.process(program)
+    return "" if isinstance(process, rpc.Failure) else process.statename
+
+
 def test_it_starts_what_is_put_into_its_folder_and_takes_changes_over(service: Service) -> None:
     file = of_the_tests(service.folder / "debian")
     with debians(service, file) as supervisor:
@@ -63,8 +68,6 @@ def test_it_starts_what_is_put_into_its_folder_and_takes_changes_over(service: S
         assert "comfyui: added process group" in update.stdout
         wait_until(service.answers, 60, "no API")
         assert service.finished(service.submit(image_job()))["status"]["completed"]
-        listener = supervisor.process("comfyui-health")
-        assert not isinstance(listener, rpc.Failure)
-        assert listener.statename == "RUNNING"
+        wait_until(lambda: state(supervisor, "comfyui-health") == "RUNNING", what="the health listener runs")
         wait_until((service.state / "cpu" / "status.json").exists, 60, "the health listener has looked")
     assert not service.processes()
