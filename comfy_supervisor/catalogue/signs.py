@@ -57,6 +57,7 @@ _TURNS = (
     (Turn.STOPPED, "Stopped server", ""),
     (Turn.LAUNCH, "comfy-supervisor: ", "^comfy-supervisor: "),
     (Turn.BEGIN, "Total VRAM", r"^Total VRAM \d+ MB, total RAM"),
+    (Turn.BEGIN, "ComfyUI version: ", r"^ComfyUI version: \d"),
     (Turn.BEGIN, "Checkpoint files will always", ""),
     (Turn.BEGIN, "alembic.autogenerate.schemas", ""),
 )

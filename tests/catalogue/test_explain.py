@@ -68,6 +68,14 @@ def test_a_chain_of_exceptions_is_one() -> None:
     assert explained(START + chain).cause == "missing_module"
 
 
+@pytest.mark.parametrize("prefix", [b"", b"[INFO] "])
+def test_a_life_that_is_killed_in_its_first_second_is_not_blamed_with_the_end_of_the_one_before(prefix: bytes) -> None:
+    crashed = SERVES + b"Fatal Python error: Segmentation fault\n"
+    begun = prefix + b"Python version: 3.11.7\n" + prefix + b"ComfyUI version: 0.33.0\n"
+    found = explained(crashed + begun, signal=9)
+    assert (found.cause, found.evidence, found.also_possible) == ("host_oom_killed", (), ())
+
+
 def test_of_several_lives_the_last_that_ended_badly_is_explained() -> None:
     assert explained(SERVES + OOM + STOPPED + START + TAKEN).cause == "port_in_use"
     now_well = explained(START + TAKEN + SERVES)
