@@ -305,10 +305,11 @@ class World:
             process = self.life.process
             self.life.blamed = []
             self.die("")
+            ran = self.ran  # the next life may end here, too
             self._start(replace(process, image=process.image + 1000))
             if self.life is None or self.life.journal is None or not self.life.journal.ok:
                 # as far as anybody knows, the process ended with the life before
-                for truth in self.ran:
+                for truth in ran:
                     truth.suspected.add(certain=False)
                     truth.met_outside.add(certain=False)
 
