@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from comfy_supervisor.extension.comfy_supervisor_bridge import guard, hooks
+from comfy_supervisor.extension.comfy_supervisor_bridge import guard, hooks, writer
 from comfy_supervisor.extension.comfy_supervisor_bridge.gate import Gate
 from comfy_supervisor.extension.comfy_supervisor_bridge.heartbeat import Heart
 from comfy_supervisor.extension.comfy_supervisor_bridge.journal import Journal as ExtensionJournal
@@ -101,6 +101,12 @@ class Bridged:
         """Have the heart beat once, and return what it tells."""
         guard.guarded("journal", self.heart._tend)
         return self.heart._told(time.monotonic())
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No disk is late because the machine is busy."""
+    monkeypatch.setattr(writer, "PATIENCE", 60.0)
 
 
 @pytest.fixture

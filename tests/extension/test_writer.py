@@ -17,17 +17,22 @@ from tests.support import wait_until
 from .conftest import DONE, Bridged
 
 
-@pytest.fixture
-def stalled(bridged: Bridged, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Have the disk stand still until the event is set."""
-    monkeypatch.setattr(writer, "PATIENCE", 0.05)
+def _stall(journal: Journal) -> threading.Event:
+    """Have the disk stand still until the event is set; that it does is noticed when this returns."""
     goes_on = threading.Event()
 
     def stands_still() -> None:
         goes_on.wait(60)
 
-    bridged.journal._do(stands_still)
+    with pytest.MonkeyPatch.context() as impatient:
+        impatient.setattr(writer, "PATIENCE", 0.05)
+        journal._do(stands_still)
     return goes_on
+
+
+@pytest.fixture
+def stalled(bridged: Bridged) -> threading.Event:
+    return _stall(bridged.journal)
 
 
 def test_comfyui_goes_on_and_the_journal_catches_up(bridged: Bridged, stalled: threading.Event) -> None:
@@ -45,11 +50,11 @@ def test_comfyui_goes_on_and_the_journal_catches_up(bridged: Bridged, stalled: t
 
 def test_the_heart_goes_on_beating(bridged: Bridged, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would else seem that the interpreter is held."""
-    monkeypatch.setattr(writer, "PATIENCE", 0.05)
     goes_on = threading.Event()
     monkeypatch.setattr(os, "fsync", lambda _: goes_on.wait(60))
     bridged.put("a")
     bridged.run(DONE)
+    monkeypatch.setattr(writer, "PATIENCE", 0.05)
     assert bridged.beat()["journal"] == "degraded"
     assert bridged.beat()["journal"] == "degraded"
     goes_on.set()
@@ -84,17 +89,17 @@ def test_a_job_that_comes_before_its_life_is_entered_is_that_lifes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would else be of a life that nobody knows, and never come back."""
-    monkeypatch.setattr(writer, "PATIENCE", 0.05)
-    goes_on, begin = threading.Event(), Journal._begin
+    stalls, take_stock = list[threading.Event](), Journal.take_stock
 
-    def begins_late(*arguments: Any) -> None:
-        goes_on.wait(60)
-        begin(*arguments)
+    def takes_stock_late(journal: Journal, *queue: Any) -> None:
+        stalls.append(_stall(journal))
+        take_stock(journal, *queue)
 
-    monkeypatch.setattr(Journal, "_begin", begins_late)
+    monkeypatch.setattr(Journal, "take_stock", takes_stock_late)
     bridged = Bridged(tmp_path)
     bridged.put("a")
-    goes_on.set()
+    assert bridged.states("a") == ["unknown"]
+    stalls[0].set()
     wait_until(lambda: bridged.states("a") == ["queued"])
     assert bridged.row("a")["life"] == 1
 
