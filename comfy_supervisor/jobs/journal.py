@@ -385,10 +385,13 @@ def _number(row: tuple[Any, ...]) -> int:
 
 
 def _followed(life: Life, lives: Iterable[Life]) -> Life:
-    """Return a life with what it says of its end that another followed in its process, if one did."""
+    """Return a life with what it says of its end that another followed in its process, if one did.
+
+    A blame from before is of a listener that was killed before it could end that life.
+    """
     process = Process(life.boot, life.pid, life.started)
     is_followed = any(other.id > life.id and other.is_of(process) for other in lives)
-    return replace(life, guilt=Guilt.INNOCENT) if is_followed and life.guilt is None else life
+    return replace(life, cause="", guilt=Guilt.INNOCENT) if is_followed else life
 
 
 def _jobs(sql: sqlite3.Connection, condition: str, *values: object) -> list[Job]:

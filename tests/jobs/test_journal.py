@@ -104,12 +104,15 @@ def test_jobs_of_what_is_no_life_are_a_sign_of_damage(kept: Kept) -> None:
         kept.journal.unsettled(life)
 
 
-def test_a_life_that_another_followed_in_its_process_ended_through_no_job(kept: Kept) -> None:
-    """Whatever that process ended of later on."""
+@pytest.mark.parametrize("blamed", [False, True])
+def test_a_life_that_another_followed_in_its_process_ended_through_no_job(kept: Kept, blamed: bool) -> None:
+    """Whatever that process ended of later on, and though a listener was once about to end it, and was killed."""
     kept.accept(kept.life(1), "a", state=State.RUNNING)
+    if blamed:
+        kept.journal.blame(Process("boot", 1, 1.0), "stalled", Guilt.SUSPECT)
     kept.journal.begin_life(Process("boot", 1, 1.0, image=7), 0.0)
     (dead,) = kept.journal.unsettled(kept.life(2))
-    assert dead.guilt is Guilt.INNOCENT
+    assert (dead.cause, dead.guilt) == ("", Guilt.INNOCENT)
 
 
 def test_the_end_of_a_process_is_that_of_its_last_life(kept: Kept) -> None:
