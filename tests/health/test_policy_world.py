@@ -10,7 +10,9 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from .world import MODES, World
+from comfy_supervisor.health.policy.evidence import Deed
+
+from .world import MODES, WINDOW_OF_CPU, World
 
 SEED = int(os.environ.get("POLICY_SEED") or random.SystemRandom().randrange(2**32))
 PARTS = 4
@@ -25,16 +27,9 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
 
-    def watch(self, seconds: float) -> None:
-        """Look on as the listener does."""
-        end = self.world.now + seconds
-        while self.world.now < end:
-            self.world.advance(self.world.pause())
-            self.world.look()
-
     @rule(seconds=st.sampled_from([1, 12, 45, 150]))
     def time_passes(self, seconds: float) -> None:
-        self.watch(seconds)
+        self.world.watch(seconds)
 
     @rule(mode=st.sampled_from(MODES))
     def behaves(self, mode: str) -> None:
@@ -44,12 +39,12 @@ class Machine(RuleBasedStateMachine):
     def sickens_for_good(self, mode: str) -> None:
         self.world.submit()
         self.world.behave(mode)
-        self.watch(260)
+        self.world.watch(260)
 
     @rule(signal=st.sampled_from("StT"), seconds=st.sampled_from([1, 8, 30]))
     def is_signalled(self, signal: str, seconds: float) -> None:
         self.world.send(signal)
-        self.watch(seconds)
+        self.world.watch(seconds)
 
     @rule()
     def gets_a_job(self) -> None:
@@ -62,7 +57,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def crashes(self) -> None:
         self.world.crash()
-        self.watch(30)
+        self.world.watch(30)
 
     @rule()
     def starts_anew_by_itself(self) -> None:
@@ -75,7 +70,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def is_stopped(self) -> None:
         self.world.stop()
-        self.watch(10)
+        self.world.watch(10)
 
     @rule()
     def is_started(self) -> None:
@@ -100,7 +95,7 @@ class Machine(RuleBasedStateMachine):
     @rule(doomed=st.booleans())
     def is_doomed(self, doomed: bool) -> None:
         self.world.doomed = doomed
-        self.watch(300)
+        self.world.watch(300)
 
     @rule(fault=st.sampled_from(["", "Xid 79"]))
     def has_a_gpu(self, fault: str) -> None:
@@ -129,6 +124,45 @@ class Machine(RuleBasedStateMachine):
 
 TestPromises = Machine.TestCase
 TestPromises.settings = settings(max_examples=200, stateful_step_count=100, phases=[Phase.generate, Phase.shrink])
+
+
+def _at_work(jobs: int) -> World:
+    world = World()
+    world.watch(60)
+    for _ in range(jobs):
+        world.submit()
+    return world
+
+
+def _interrupt(world: World) -> float:
+    """Look on until a job is interrupted, and return when that is."""
+    for _ in range(500):
+        world.watch(1)
+        if world.verdict.deed is Deed.INTERRUPT:
+            return world.now
+    pytest.fail(f"no interrupt: {world.verdict}")
+
+
+@pytest.mark.parametrize(("works", "least"), [(0, 180), (1, 180), (3, 180), (10, 300), (30, 300)])
+def test_a_stall_lasts_from_the_last_work_that_shows(works: float, least: float) -> None:
+    world = _at_work(jobs=2)
+    world.behave("stalls")
+    began = world.now
+    world.watch(120)
+    world.behave("works")
+    world.watch(works)
+    world.behave("stalls")
+    assert least <= _interrupt(world) - began <= least + works + WINDOW_OF_CPU + world.rules.probe_every
+
+
+def test_to_be_told_to_work_is_no_work() -> None:
+    world = _at_work(jobs=1)
+    world.doomed = True
+    world.watch(5)
+    moved = world.moved
+    world.behave("works")
+    world.watch(1)
+    assert (world.mode, world.moved) == ("deaf", moved)
 
 
 def _happens(world: World, chance: random.Random) -> None:  # noqa: C901  # a list

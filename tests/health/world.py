@@ -37,6 +37,9 @@ MODES = ("works", "stalls", "toils", "deaf", "burns", "refuses")
 CLOSELY = frozenset({Word.SUSPECT, Word.STALLED, Word.RESTARTING, Word.BLIND})
 WINDOW_OF_CPU = 12.0
 """So long a process seems to work after it has stopped."""
+SHOWS = 8.0
+"""Seconds of work without a break that show, however the looks fall: fewer may be too little CPU among them."""
+JOB_TAKES = 20.0
 _ANSWERS = ("works", "stalls", "toils")
 _WORKS = ("works", "toils", "burns")
 _REPLY = {"deaf": Reply.TIMEOUT, "burns": Reply.TIMEOUT, "refuses": Reply.REFUSED}
@@ -74,6 +77,9 @@ class World:
         self.jobs: list[int] = []
         self.number = 0
         self.moved = self.now
+        """When the running job was begun, or work on it that shows."""
+        self.spell = 0.0
+        """How long that has been worked on without a break."""
         self.finished: Finished | None = None
         # Those around it.
         self.hold = ""
@@ -107,8 +113,6 @@ class World:
         del self.jobs[1:]
 
     def behave(self, mode: str) -> None:
-        if mode == "works" and self.mode != "works":
-            self.moved = self.now
         if mode != self.mode:
             self.behaved = self.now
         self.mode = mode
@@ -152,6 +156,7 @@ class World:
     def sleep(self, seconds: float) -> None:
         """Nobody looks for a while, during which nothing happens."""
         self.now += seconds
+        self.spell = 0.0
         for clock in ("since", "moved", "hand_until", "behaved"):
             setattr(self, clock, getattr(self, clock) + seconds)
         self.hold_until = None if self.hold_until is None else self.hold_until + seconds
@@ -196,6 +201,8 @@ class World:
             self.place, self.since = "up", self.now
         if self.signal == "S" and self.place in ("starting", "up"):
             self._work(seconds)
+        else:
+            self.spell = 0.0
 
     def _spawn(self) -> None:
         self.pid = 100 + self.number % 2  # pids come again, often at once
@@ -217,9 +224,20 @@ class World:
             self.deaths = 0
         if self.mode in _WORKS and (self.jobs or self.mode == "burns" or self.place == "starting"):
             self.cpu += 0.5 * seconds
-        if self.mode == "works" and self.place == "up" and self.jobs and self.now - self.moved >= 20:
-            self.finished = Finished(f"job-{self.jobs.pop(0)}")
-            self.moved = self.now
+        self._work_on(seconds)
+
+    def _work_on(self, seconds: float) -> None:
+        """Work on the running job, if it is worked on."""
+        works = self.mode == "works" and self.place == "up" and bool(self.jobs)
+        self.spell = self.spell + seconds if works else 0.0
+        if self.spell >= SHOWS:
+            self.moved = max(self.moved, self.now - self.spell)
+        if self.spell >= JOB_TAKES:
+            self._end_job()
+
+    def _end_job(self) -> None:
+        self.finished = Finished(f"job-{self.jobs.pop(0)}")
+        self.moved, self.spell = self.now, 0.0
 
     def _hand(self) -> None:
         if self.hand is Hand.IDLE or self.now < self.hand_until:
@@ -243,6 +261,13 @@ class World:
     def pause(self) -> float:
         """Return how long the listener waits until the next look."""
         return self.rules.suspect_every if self.verdict.word in CLOSELY else self.rules.probe_every
+
+    def watch(self, seconds: float) -> None:
+        """Look on as the listener does."""
+        end = self.now + seconds
+        while self.now < end:
+            self.advance(self.pause())
+            self.look()
 
     def look(self, asked: bool = True, supervisord: bool = True, body: bool = True, queue: bool = True) -> Verdict:
         """Look, judge, check the promises, and do what is to be done."""
@@ -306,8 +331,7 @@ class World:
         elif verdict.deed is Deed.LIFT:
             self.hold = ""
         elif verdict.deed is Deed.INTERRUPT and self.strong and self.mode == "stalls" and self.jobs:
-            self.finished = Finished(f"job-{self.jobs.pop(0)}")
-            self.moved = self.now
+            self._end_job()
 
     # The promises.
 
@@ -319,9 +343,7 @@ class World:
             self._check_end(seen, verdict)
         if verdict.deed is Deed.INTERRUPT:
             assert self._could_be("stalls"), f"7: a job was interrupted that goes on: {verdict}"
-            stood = self.now - self.moved >= self.rules.stall_after
-            # A second's work amid a stall is neither a job's end nor enough CPU to show.
-            assert stood or self._could_be("works"), f"7: its job moves: {verdict}"
+            assert self.now - self.moved >= self.rules.stall_after, f"7: its job moves: {verdict}"
             assert verdict.prompt_id == f"job-{self.jobs[0]}"
         if verdict.deed is not Deed.NOTHING and verdict.deed is not Deed.ALERT:
             assert self.place != "stopped", f"5: it was stopped by an operator: {verdict}"
