@@ -80,6 +80,16 @@ def make_program(path: Path, text: str) -> Path:
     return path
 
 
+def seed(variable: str) -> int:
+    """Return what a test's random choices come from: what the variable says, else in CI always the same.
+
+    No change is to fail on what was drawn, as in Hypothesis's profile for CI (see conftest). Elsewhere each run draws
+    anew.
+    """
+    asked = os.environ.get(variable, "")
+    return int(asked) if asked else 1 if os.environ.get("CI") else random.SystemRandom().randrange(2**32)
+
+
 def wait_until(condition: Callable[[], T], deadline: float = 30.0, what: str = "") -> T:
     """Return what holds as soon as it does; fail if it does not within `deadline` seconds."""
     end = time.monotonic() + deadline

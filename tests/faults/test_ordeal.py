@@ -16,7 +16,7 @@ import requests
 from comfy_supervisor.jobs.job import Job, State
 from tests.faults.conftest import discharged
 from tests.faults.keeper import Keeper
-from tests.support import needs_comfyui, wait_until
+from tests.support import needs_comfyui, seed, wait_until
 
 HONEST = 200
 KILLS = 20
@@ -24,7 +24,7 @@ WORKER_DEATHS = (0, 2, 4)
 """Kills before which the worker dies as well …"""
 MANY = HONEST // 4
 """… while so many jobs are left: of the last ones, one may be a suspect, and be set aside at that."""
-SEED = int(os.environ.get("ORDEAL_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+SEED = seed("ORDEAL_SEED")
 """Repeats an ordeal, as far as the machine's own chances allow."""
 NODES = {
     "stand-in": {"sleep": "StandinSleep", "crash": "StandinCrash", "deadlock": "StandinSleep"},

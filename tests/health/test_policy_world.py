@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
@@ -11,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from comfy_supervisor.health.policy.evidence import Deed
+from tests.support import seed
 
 from .world import MODES, WINDOW_OF_CPU, World
 
-SEED = int(os.environ.get("POLICY_SEED") or random.SystemRandom().randrange(2**32))
+SEED = seed("POLICY_SEED")
 PARTS = 4
 STEPS = 250_000
 """Looks in each part of the walk."""

@@ -23,10 +23,11 @@ from comfy_supervisor.health.senses import vitals
 from comfy_supervisor.jobs import porter, replay
 from comfy_supervisor.jobs.comfy import Server
 from comfy_supervisor.jobs.journal import Journal
+from tests import support
 
 from .world import EXTENSION, KILLS, LISTENER, POISONS, SERVER, SIDES, World
 
-SEED = int(os.environ.get("JOBS_SEED") or random.SystemRandom().randrange(2**32))
+SEED = support.seed("JOBS_SEED")
 HISTORIES = int(os.environ.get("JOBS_HISTORIES") or 1000)
 """Random histories in each of the parts."""
 EXHAUSTIVE = bool(os.environ.get("JOBS_EXHAUSTIVE"))
