@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -48,21 +48,33 @@ def kept(part: Part, folder: Path) -> Result | None:
     return Result(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
 
 
-def write(parts: Iterable[Part], folder: Path, target: Path) -> list[Path]:
-    """Make the documents of all that was found, in the parts' order; return those that were written."""
-    sections: dict[str, list[str]] = {}
-    for part in parts:
-        result = kept(part, folder)
-        if result:
-            sections.setdefault(part.document, []).append(_section(part, result))
-            _draw(result, target / "plots")
-    target.mkdir(parents=True, exist_ok=True)
-    return [_written(target, document, texts) for document, texts in sections.items()]
+def write(parts: Sequence[Part], folder: Path, target: Path) -> list[Path]:
+    """Make the documents of what was found, in the parts' order; return those that were written.
+
+    What a part that was not run here has in a document already, from a run elsewhere, stays there.
+    """
+    ran = {part: result for part in parts if (result := kept(part, folder))}
+    for result in ran.values():
+        _draw(result, target / "plots")
+    found = []
+    for document in dict.fromkeys(part.document for part in ran):
+        standing = _standing(target / f"{document}.md")
+        own = [part for part in parts if part.document == document]
+        sections = [_section(part, ran[part]) if part in ran else standing.get(part.title, "") for part in own]
+        found.append(_written(target, document, [section for section in sections if section]))
+    return found
+
+
+def _standing(file: Path) -> Mapping[str, str]:
+    """Return the sections of a document by their titles; none if it isn't there."""
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    sections = (f"## {section.strip()}" for section in text.split("\n## ")[1:])
+    return {section.splitlines()[0].removeprefix("## "): section for section in sections}
 
 
 def _section(part: Part, result: Result) -> str:
-    missed = "".join(f"\n- **missed**: {bound}" for bound in result.missed)
-    return f"## {part.title}\n\n{result.text}\n{missed and chr(10)}{missed.lstrip(chr(10))}\n{result.circumstances}"
+    missed = "\n".join(f"- **missed**: {bound}" for bound in result.missed)
+    return "\n\n".join(filter(None, [f"## {part.title}", result.text.strip(), missed, result.circumstances]))
 
 
 def _draw(result: Result, folder: Path) -> None:
@@ -72,6 +84,7 @@ def _draw(result: Result, folder: Path) -> None:
 
 
 def _written(target: Path, document: str, sections: list[str]) -> Path:
+    target.mkdir(parents=True, exist_ok=True)
     file = target / f"{document}.md"
     file.write_text("\n\n".join([INTRODUCTIONS[document], *sections]) + "\n", encoding="utf-8")
     return file
