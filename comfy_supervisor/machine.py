@@ -13,6 +13,7 @@ from .errors import UserError
 from .model import SHARED_RUN, SHARED_STATE, Account, Machine
 
 LINGER = Path("/var/lib/systemd/linger")
+"""Has a file for each user whose systemd runs from boot on (systemd-logind.service(8))."""
 
 
 def look(environ: dict[str, str] | None = None) -> Machine:
@@ -20,17 +21,26 @@ def look(environ: dict[str, str] | None = None) -> Machine:
     env = os.environ if environ is None else environ
     me = _me()
     home = Path(env.get("HOME") or me.home)
-    runtime = env.get("XDG_RUNTIME_DIR")
+    lingering = (LINGER / me.name).exists()
+    runtime = env.get("XDG_RUNTIME_DIR") or (str(own_runtime()) if lingering else "")
     return Machine(
         me=me,
         home=home,
         state_home=Path(env.get("XDG_STATE_HOME") or home / ".local" / "state"),
         runtime_dir=Path(runtime) if runtime and Path(runtime).is_dir() else None,
-        lingering=(LINGER / me.name).exists(),
+        lingering=lingering,
         shared_state=me.uid == 0 or os.access(SHARED_STATE, os.W_OK | os.X_OK),
         shared_run=os.access(SHARED_RUN, os.W_OK | os.X_OK),
         hard_fd_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
     )
+
+
+def own_runtime() -> Path:
+    """Return what XDG_RUNTIME_DIR is where somebody has logged in (pam_systemd(8)); it need not be there.
+
+    Cron and ``sudo -u`` set no such variable, but what they call must find the same folder.
+    """
+    return Path("/run/user") / str(os.geteuid())
 
 
 def account(name: str) -> Account:

@@ -27,8 +27,10 @@ def command(loaded: Loaded) -> None:
     The service of comfy-supervisor service install is stopped through systemd, which would start it again else.
     """
     rendered = supervised.read(loaded)
-    if _stopped_by_systemd(presence.running(rendered.socket)):
-        click.echo("down: the service is stopped until the next boot, or comfy-supervisor service start")
+    stopped = _stopped_by_systemd(presence.running(rendered.socket))
+    if stopped:
+        again = f"comfy-supervisor service start{' --user' * stopped.user}"
+        click.echo(f"down: the service is stopped until the next boot, or {again}")
         return
     become_owner(loaded)
     pid = presence.running(rendered.socket)
@@ -44,15 +46,19 @@ def command(loaded: Loaded) -> None:
     click.echo("down")
 
 
-def _stopped_by_systemd(pid: int | None) -> bool:
-    """Have systemd stop our service, if that runs this supervisord; raises UserError where it is root's to stop."""
+def _stopped_by_systemd(pid: int | None) -> Systemd | None:
+    """Have systemd stop our service, if that runs this supervisord, and return which systemd that was.
+
+    Raises UserError where it is root's to stop.
+    """
     runner = boot.runner_of(pid) if pid else None
     if not runner or runner.name != UNIT:
-        return False
+        return None
     if not runner.user and os.geteuid():
         raise UserError(f"systemd would start it again at once: sudo systemctl stop {UNIT}")
-    Systemd(runner.user).tell("stop", UNIT)
-    return True
+    systemd = Systemd(runner.user)
+    systemd.tell("stop", UNIT)
+    return systemd
 
 
 def _end_leftovers(rendered: Service) -> bool:

@@ -64,6 +64,7 @@ def install(
         return _into(ctx, loaded, into, look_only=dry_run or print_it)
     systemd = Systemd(user)
     if not print_it and not dry_run:
+        systemd.refuse_root()
         systemd.refuse_without_rights()
     name = account or loaded.settings.comfyui.user or DEFAULT_ACCOUNT
     runner = None if user else service_site.runner(name, create=create_user)
@@ -130,6 +131,7 @@ def _foretell(files: Sequence[File], *, start: bool) -> None:
 
 def _carry_out(systemd: Systemd, files: Sequence[File], *, start: bool) -> None:
     """Put the units in their places, and have systemd take them over."""
+    systemd.linger()
     own = files[0].path
     asides = _asides(own)
     if asides:
@@ -146,12 +148,12 @@ def _carry_out(systemd: Systemd, files: Sequence[File], *, start: bool) -> None:
     for drop_in in systemd.drop_ins(UNIT):
         click.echo(f"{drop_in} stays in force")
     systemd.tell("enable", UNIT)
-    systemd.linger()
     if start:
         systemd.tell("reset-failed", UNIT)
         systemd.tell("restart" if changed else "start", UNIT)
     started = " and started" if start else ""
-    click.echo(f"{UNIT} is enabled{started}. comfy-supervisor service logs -f shows what it does.")
+    logs = f"service logs{' --user' * systemd.user} -f"
+    click.echo(f"{UNIT} is enabled{started}. comfy-supervisor {logs} shows what it does.")
 
 
 def _is_ours(file: Path) -> bool:

@@ -78,6 +78,11 @@ def test_an_account_is_not_created_for_what_is_refused(settled: Service) -> None
         pwd.getpwnam("cs-nobody")
 
 
+@as_root
+def test_root_gets_no_user_service_in_which_comfyui_would_be_root(settled: Service) -> None:
+    assert "would run ComfyUI as root" in settled.refused("service", "install", "--user")
+
+
 def test_no_unit_that_was_kept_is_lost(tmp_path: Path) -> None:
     own = tmp_path / "comfyui-headless.service"
     assert _asides(own) == []

@@ -40,11 +40,11 @@ prepare() {
     : >"$etc/machine-id"
     rm -rf "$etc/fstab" "$base/root/var/lib/comfy-supervisor"
     mkdir -p "$etc/systemd/system/multi-user.target.wants" "$etc/comfy-supervisor" "$base/root/usr/local/lib/trial"
-    for each in systemd-udevd systemd-logind systemd-networkd systemd-resolved ssh cron supervisor getty@tty1; do
+    for each in systemd-udevd systemd-networkd systemd-resolved ssh cron supervisor getty@tty1; do
         ln -sf /dev/null "$etc/systemd/system/$each.service"
     done
     ln -sf /usr/lib/systemd/system/multi-user.target "$etc/systemd/system/default.target"
-    cp "$here/trial.sh" "$base/root/usr/local/lib/trial/"
+    cp "$here/"*.sh "$base/root/usr/local/lib/trial/"
     cat >"$etc/systemd/system/trial.service" <<UNIT
 [Unit]
 After=network-online.target

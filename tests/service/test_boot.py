@@ -40,3 +40,4 @@ def test_it_comes_back_after_kills_and_a_reboot_with_its_jobs_and_goes_without_a
     for what in ("supervisord", "the listener", "ComfyUI"):
         assert f"ok: {what} (pid" in done.stdout
     assert "ok: the job is back" in done.stdout
+    assert "ok: and nobody has logged in" in done.stdout or "left out: a user's own service" in done.stdout
