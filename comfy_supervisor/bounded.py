@@ -26,6 +26,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 _HEADERS = {"User-Agent": "comfy-supervisor", "Accept": "application/json", "Accept-Encoding": "identity"}
 """Nothing is to be unpacked: a small answer stays small."""
+_LONGEST = 200
+"""Characters of an error's text that are kept."""
 _ends: ContextVar[float] = ContextVar("ends", default=math.inf)
 """When the question that this thread asks is over, by CLOCK_MONOTONIC."""
 
@@ -111,6 +113,23 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def in_words(error: BaseException, deadline: float) -> str:
+    """Return why a question that was to end within ``deadline`` seconds has no answer.
+
+    What the kernel or the protocol says, not the wrappers' text around it, which names Python's objects.
+    """
+    chain = tuple(causes(error))
+    kinds: tuple[tuple[type[BaseException], str], ...] = (
+        (TimeoutError, f"no whole answer within {deadline:g} s"),
+        (ConnectionRefusedError, "connection refused"),
+        (ConnectionError, "the connection was closed without an answer"),
+    )
+    for kind, words in kinds:
+        if any(isinstance(each, kind) for each in chain):
+            return words
+    return (str(chain[-1]) or type(chain[-1]).__name__)[:_LONGEST]
 
 
 def _left() -> float:

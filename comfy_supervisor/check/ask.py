@@ -7,8 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from ..bounded import Client
-from ..health.senses.trouble import meaning
+from ..bounded import Client, in_words
 
 LONGEST = 64 * 1024 * 1024
 """Bytes of an answer that are read: a queue holds each job's graph."""
@@ -47,4 +46,4 @@ def ask(client: Client, path: str, body: object = None, *, deadline: float = DEA
             trouble = "" if answer.status == OK else f"HTTP {answer.status}"
             return Answer(answer.status, content, time.perf_counter() - began, trouble)
     except Exception as error:  # noqa: BLE001  # whatever it is, it is the answer
-        return Answer(0, b"", time.perf_counter() - began, meaning(error, deadline)[1])
+        return Answer(0, b"", time.perf_counter() - began, in_words(error, deadline))

@@ -52,6 +52,8 @@ def run(url: str, graph: Graph, watch: Watch, patience: float) -> Run:
         began = time.monotonic()
         body = {"prompt": renewed(graph, random.randint(0, _MOST_SEED)), "extra_data": {}, "outputs": None}  # noqa: S311
         reply = comfy.submit(prompt_id, _BEHIND_ALL, body)
+        if reply.taken is Taken.UNKNOWN:  # it may be in the queue all the same
+            _take_back(comfy, prompt_id)
         if reply.taken is not Taken.YES:
             return Run(time.monotonic() - began, len(graph), trouble=f"was not taken: {reply.text}")
         entry = None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import gpu
-from ..bounded import Client
+from ..bounded import Client, in_words
 from ..comfyui.version import read_version
 from ..jobs.job import Job, Process, State
 from ..jobs.journal import Journal, JournalError
@@ -65,13 +65,25 @@ def system(url: str) -> Mapping[str, str]:
 
 
 def _told(url: str, path: str, most: int) -> Any:
+    """Return the JSON of an answer; raises MissingError in words where there is none."""
+    try:
+        return json.loads(_answered(url, path, most))
+    except MissingError:
+        raise
+    except ValueError as error:
+        raise MissingError("its answer makes no sense") from error
+    except Exception as error:
+        raise MissingError(in_words(error, DEADLINE)) from error
+
+
+def _answered(url: str, path: str, most: int) -> bytes:
     with closing(Client(url)) as client, client.ask(path, DEADLINE) as answer:
         if answer.status != _OK:
             raise MissingError(f"HTTP {answer.status}")
         body = answer.read(most + 1)
         if len(body) > most:
             raise MissingError(f"more than {most // 1024**2} MiB")
-        return json.loads(body)
+        return body
 
 
 def installed(pid: int) -> Mapping[str, str]:

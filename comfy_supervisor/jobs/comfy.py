@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from ..bounded import Answer, Client
+from ..bounded import Answer, Client, in_words
 from .job import State
 
 LONGEST = 64 * 1024 * 1024
@@ -116,7 +116,7 @@ class Comfy:
             with self._client.ask("/prompt", self._deadline, prompt, once=True) as answer:
                 return _reply(answer)
         except Exception as error:  # noqa: BLE001  # whatever it is, it must not end the thread
-            return Reply(Taken.UNKNOWN, str(error) or type(error).__name__)
+            return Reply(Taken.UNKNOWN, in_words(error, self._deadline))
 
     def delete(self, prompt_id: str) -> bool:
         """Have a waiting job deleted; return whether that was heard."""
@@ -175,7 +175,10 @@ def _reply(answer: Answer) -> Reply:
         return Reply(Taken.NO, _why(body))
     if answer.status != _OK:
         return Reply(Taken.UNKNOWN, f"HTTP {answer.status}")
-    return Reply(Taken.YES, prompt_id=str(json.loads(body)["prompt_id"]))
+    try:
+        return Reply(Taken.YES, prompt_id=str(json.loads(body)["prompt_id"]))
+    except (ValueError, LookupError, TypeError):
+        return Reply(Taken.UNKNOWN, "an answer without the job's id: is it ComfyUI?")
 
 
 def _why(body: bytes) -> str:

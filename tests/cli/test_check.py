@@ -157,6 +157,13 @@ class TestGeneration:
         assert "was not taken: " in lines["generation"]["found"]
         assert "NoSuchNode" in lines["generation"]["found"]
 
+    def test_one_that_nobody_hears_says_so_in_one_line(self, up: Service) -> None:
+        up.ok("stop")
+        _, lines = check(up, "--workflow", workflow(up, image_job(colour=3)))
+        up.ok("start")
+        up.wait_for_api()
+        assert lines["generation"]["found"] == "was not taken: connection refused"
+
     def test_other_jobs_are_not_disturbed_unless_that_is_meant(self, up: Service) -> None:
         """Even then all others come first."""
         other, next_one = up.submit(sleep_job(1)), up.submit(sleep_job(2))

@@ -10,7 +10,7 @@ import pytest
 
 from comfy_supervisor.incidents import outside, process
 from comfy_supervisor.incidents.parts import MOST_STUCK, Findings, MissingError, Parts
-from tests.support import make_program, wait_until
+from tests.support import free_port, make_program, wait_until
 
 
 def fails() -> None:
@@ -90,3 +90,8 @@ def test_the_log_is_cut_where_the_event_was(tmp_path: Path) -> None:
     log.rename(tmp_path / "x.log.1")
     log.write_text("anew\n")
     assert outside.log_since(str(log), mark, 100) == "anew\n", "rotated since"
+
+
+def test_why_comfyui_says_nothing_is_told_in_words() -> None:
+    with pytest.raises(MissingError, match=r"\Aconnection refused\Z"):
+        outside.queue(f"http://127.0.0.1:{free_port()}")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from comfy_supervisor.jobs import comfy
-from comfy_supervisor.jobs.comfy import Comfy, Ending, Taken
+from comfy_supervisor.jobs.comfy import Comfy, Ending, Reply, Taken
 
 ANSWERS: dict[str, tuple[int, str]] = {}
 RECEIVED: list[bytes] = []
+JOB: dict[str, object] = {"prompt": {}, "extra_data": {}, "outputs": []}
 
 
 class Answering(BaseHTTPRequestHandler):
@@ -81,7 +84,20 @@ def test_a_queue_too_long_to_be_read_is_said_to_be(asked: Comfy, monkeypatch: py
 @pytest.mark.parametrize(("status", "taken"), [(200, Taken.YES), (400, Taken.NO), (500, Taken.UNKNOWN)])
 def test_what_is_said_to_a_submission(asked: Comfy, status: int, taken: Taken) -> None:
     ANSWERS["/prompt"] = (status, '{"prompt_id": "a", "error": {"message": "no", "details": "such"}}')
-    assert asked.submit("a", 1.0, {"prompt": {}, "extra_data": {}, "outputs": []}).taken is taken
+    assert asked.submit("a", 1.0, JOB).taken is taken
+
+
+def test_why_a_submission_was_not_heard_is_said_in_words() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        assert Comfy(url, 0.2).submit("a", 1.0, JOB) == Reply(Taken.UNKNOWN, "no whole answer within 0.2 s")
+    assert Comfy(url).submit("a", 1.0, JOB) == Reply(Taken.UNKNOWN, "connection refused")
+
+
+@pytest.mark.parametrize("answer", ["<html>", "[]", "{}"])
+def test_nobody_knows_what_became_of_a_job_that_somebody_else_took(answer: str, asked: Comfy) -> None:
+    ANSWERS["/prompt"] = (200, answer)
+    assert asked.submit("a", 1.0, JOB) == Reply(Taken.UNKNOWN, "an answer without the job's id: is it ComfyUI?")
 
 
 def test_a_number_that_json_does_not_know_is_submitted_as_comfyui_took_it(asked: Comfy) -> None:

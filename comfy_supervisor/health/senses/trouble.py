@@ -8,11 +8,9 @@ import ssl
 import requests
 import urllib3
 
-from ...bounded import causes
+from ...bounded import causes, in_words
 from ..policy.evidence import Reply
 
-_LONGEST = 200
-"""Characters of an error's text that are kept."""
 _FOREIGN = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, ssl.SSLError)
 """What an answer that is none of HTTP's ends in. Some of them are OSErrors as well."""
 
@@ -28,14 +26,12 @@ def meaning(error: BaseException, deadline: float) -> tuple[Reply, str]:
     def is_one(*kinds: type[BaseException]) -> bool:
         return any(isinstance(each, kinds) for each in chain)
 
+    words = in_words(error, deadline)
     if is_one(TimeoutError):
-        return Reply.TIMEOUT, f"no whole answer within {deadline:g} s"
-    if is_one(ConnectionRefusedError):
-        return Reply.REFUSED, "connection refused"
+        return Reply.TIMEOUT, words
     if is_one(ConnectionError):
-        return Reply.REFUSED, "the connection was closed without an answer"
+        return Reply.REFUSED, words
     ours = not isinstance(error, _FOREIGN) or any(
         isinstance(each, OSError | MemoryError) and not isinstance(each, _FOREIGN) for each in chain
     )
-    text = str(chain[-1]) or type(chain[-1]).__name__
-    return (Reply.UNASKED if ours else Reply.STRANGE), text[:_LONGEST]
+    return (Reply.UNASKED if ours else Reply.STRANGE), words
