@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from .. import codec
 from ..errors import UserError
-from ..health import audit, codec, ledger
+from ..health import audit, ledger
 from ..health.audit import Audited
 from ..settings import Loaded
 from . import supervised

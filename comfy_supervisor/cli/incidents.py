@@ -13,10 +13,11 @@ from typing import Any
 import click
 
 from .. import disk, machine, paths
+from ..codec import MalformedError
 from ..errors import UserError
 from ..incidents import incident as incidents
 from ..incidents import store
-from ..incidents.incident import Incident, MalformedError
+from ..incidents.incident import Incident
 from ..launch.lastword import cut, printable
 from ..rendered import Rendered
 from ..settings import Loaded

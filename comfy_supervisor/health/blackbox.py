@@ -17,11 +17,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ..codec import MalformedError
 from ..extension.comfy_supervisor_bridge import heartbeat, stacks
 from ..gpu.watch import Watch as GpuWatch
 from ..incidents import outside, process
 from ..incidents.compose import Case, compose
-from ..incidents.incident import Incident, Jobs, Kind, MalformedError, Step
+from ..incidents.incident import Incident, Jobs, Kind, Step
 from ..incidents.mask import Mask
 from ..incidents.parts import Parts
 from ..incidents.store import FOLDER, Store, every

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from .. import codec
 from ..launch import lastword, records
-from . import codec
 from .ledger import DECISIONS
 from .policy.evidence import Deed, Verdict
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .. import codec
 from ..launch import records
-from . import codec
 from .policy.evidence import Life
 
 

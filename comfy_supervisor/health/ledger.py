@@ -14,9 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .. import codec
 from ..incidents.incident import Moment
 from ..launch import lastword, records
-from . import codec
 from .policy.evidence import Deed, Observation, State, Verdict, Word
 from .policy.rules import Rules
 from .watched import Watched

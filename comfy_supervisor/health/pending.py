@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from .. import codec
 from ..incidents.compose import Case
 from ..incidents.incident import Kind
 from ..incidents.outside import Mark
 from ..launch import records
-from . import codec
 
 FILE = "pending.json"
 """In the instance's state folder."""

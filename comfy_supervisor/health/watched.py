@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .. import codec
 from ..errors import UserError
-from . import codec
 from .policy.rules import Rules
 
 

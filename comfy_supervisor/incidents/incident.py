@@ -7,14 +7,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .. import codec
 from ..launch.lastword import cut
 from .dumps import Suspect
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 VERSION = 1
 MOST_IDS = 100
@@ -23,10 +20,6 @@ LONGEST_HEADLINE = 120
 """Characters of an incident's first line."""
 _ID = re.compile(r"(\d{8}T\d{6}Z)-([A-Za-z0-9]+)-([a-z0-9_]+)(?:-\d+)?")
 _STAMP = "%Y%m%dT%H%M%SZ"
-
-
-class MalformedError(ValueError):
-    """An ``incident.json`` that can't be read or makes no sense."""
 
 
 class Kind(str, Enum):
@@ -194,17 +187,4 @@ def plain(incident: Incident) -> dict[str, Any]:
 
 def read(text: str | bytes) -> Incident:
     """Return the incident that a text of ``incident.json`` tells of; raises MalformedError."""
-    from pydantic import ValidationError  # noqa: PLC0415  # only who reads one needs it
-
-    try:
-        return _adapter().validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise MalformedError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
-@cache
-def _adapter() -> TypeAdapter[Incident]:
-    from pydantic import TypeAdapter  # noqa: PLC0415
-
-    return TypeAdapter(Incident)
+    return codec.read(Incident, text)

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..codec import MalformedError
 from . import incident as incidents
-from .incident import Incident, MalformedError
+from .incident import Incident
 from .mask import Mask, escaped
 from .report import report
 

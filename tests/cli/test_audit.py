@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_supervisor.health import codec
+from comfy_supervisor import codec
 from comfy_supervisor.health.ledger import DECISIONS, Decision
 from comfy_supervisor.health.policy.evidence import Observation, State, Verdict, Word
 from comfy_supervisor.health.policy.judge import judge

@@ -14,17 +14,16 @@ import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
-from comfy_supervisor import instances
+from comfy_supervisor import codec, instances
 from comfy_supervisor.errors import UserError
 from comfy_supervisor.figures import looks
-from comfy_supervisor.health import codec, intent, ledger, watched
+from comfy_supervisor.health import intent, ledger, watched
 from comfy_supervisor.health.audit import audit
 from comfy_supervisor.health.policy.evidence import Life, Observation, State
 from comfy_supervisor.health.policy.judge import judge
 from comfy_supervisor.health.policy.rules import Rules
 from comfy_supervisor.health.senses import heartbeat
 from comfy_supervisor.incidents import store
-from comfy_supervisor.incidents.incident import MalformedError as IncidentError
 from comfy_supervisor.launch import holds, records, starts
 from comfy_supervisor.notify import config as notify
 from comfy_supervisor.notify.outbox import Outbox
@@ -94,7 +93,7 @@ FILES: dict[str, tuple[str, Any, Callable[[Path], object], tuple[type[Exception]
     "roster": ("health.json", ROSTER, lambda folder: watched.read(folder / "health.json"), (UserError,)),
     "notify": ("notify.json", NOTIFY, lambda folder: notify.read(folder / "notify.json"), (OSError, ValueError)),
     "outbox": ("1795513228753-1.json", LETTER, _outbox, ()),
-    "incident": ("incident.json", {"v": 1}, lambda folder: store.load(folder, "."), (OSError, IncidentError)),
+    "incident": ("incident.json", {"v": 1}, lambda folder: store.load(folder, "."), (OSError, codec.MalformedError)),
 }
 """By a name: the file's, what it may hold, who reads it, and what that raises where it makes no sense."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from comfy_supervisor.health import codec
+from comfy_supervisor import codec
 from comfy_supervisor.health.policy.evidence import Deed, Observation
 
 from .looks import CLOSELY, Day, seen

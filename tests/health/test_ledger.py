@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from comfy_supervisor.health import codec, ledger, orders
+from comfy_supervisor import codec
+from comfy_supervisor.health import ledger, orders
 from comfy_supervisor.health.audit import audit
 from comfy_supervisor.health.ledger import Decision, Ledger
 from comfy_supervisor.health.policy.evidence import Deed, Life, Observation, Reply, State, Verdict, Vitals, Word

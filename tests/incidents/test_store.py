@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from comfy_supervisor.codec import MalformedError
 from comfy_supervisor.incidents import incident as incidents
 from comfy_supervisor.incidents import store
 from comfy_supervisor.incidents.compose import Case, compose, shortened
-from comfy_supervisor.incidents.incident import Incident, Jobs, Kind, MalformedError, Step
+from comfy_supervisor.incidents.incident import Incident, Jobs, Kind, Step
 from comfy_supervisor.incidents.mask import MASKED, Mask
 from comfy_supervisor.incidents.outside import Queue
 from comfy_supervisor.incidents.parts import Findings

@@ -34,7 +34,7 @@ class Rules:
     """How long jobs may wait with none running until that is said."""
     active_window: float = 10.0
     active_cores: float = 0.2
-    active_bytes: float = 1024 * 1024
+    active_bytes: float = 1024.0 * 1024.0
     """Per second."""
     cuda_errors: int = 3
     """Other CUDA errors than sticky ones: so many in a row."""

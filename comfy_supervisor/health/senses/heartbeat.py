@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ... import codec
 from ...extension.comfy_supervisor_bridge import heartbeat
 from ...launch import records
-from .. import codec
 from ..policy.evidence import Life
 
 EVERY = heartbeat.EVERY

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from comfy_supervisor.health import codec, watch
+from comfy_supervisor import codec
+from comfy_supervisor.health import watch
 from comfy_supervisor.health.policy import fleet
 from comfy_supervisor.health.policy.evidence import (
     ENDS,
