@@ -82,7 +82,7 @@ def listener(site: Site) -> Program:
         name=LISTENER,
         kind="eventlistener",
         command=(*site.python, "-m", "comfy_supervisor.eventlisteners.comfyui_health", str(site.paths.health)),
-        environment={},
+        environment={"MALLOC_ARENA_MAX": "1"},  # glibc would give each thread a heap of its own, most of it empty
         directory=Path("/"),
         log=site.paths.logs / f"{LISTENER}.log",
         options={

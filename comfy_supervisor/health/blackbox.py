@@ -70,8 +70,10 @@ class BlackBox:
         self._gpus = gpus
         self._program_say = say
         self._store = Store(Path(watched.state).parent / FOLDER, watched.incidents_keep, watched.incidents_size)
-        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        """Held while it is decided whether there is a thread."""
         self._doomed: Case | None = None
         """The one whose life our hand is to end."""
         self._times: deque[float] = deque(maxlen=_STORM)
@@ -105,11 +107,6 @@ class BlackBox:
     def settled(self, life: jobs.Life, fates: Fates) -> None:
         """Have it written down what became of a dead life's jobs."""
         self._order(partial(self._settle, life, tuple(fates)))
-
-    def end(self) -> None:
-        """Write down what is waiting, and no more."""
-        if self._thread:
-            self._orders.put(None)
 
     def _notice(self, before: State, after: State, seen: Observation, verdict: Verdict, now: float) -> None:
         if self._unanswered and seen.reply is Reply.GOOD and seen.life and not after.ended:
@@ -301,16 +298,26 @@ class BlackBox:
                 self._store.amend(one.id, partial(_with_fates, fates))
 
     def _order(self, deed: Callable[[], None]) -> None:
-        """Have our thread do something; it is started with the first such order."""
-        if self._thread is None:
-            name = f"blackbox-{self._watched.id}"
-            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-            self._thread.start()
+        """Have our thread do something; there is one only as long as there is something to do."""
         self._orders.put(deed)
+        with self._lock:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name=f"blackbox-{self._watched.id}", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _run(self) -> None:
-        while (deed := self._orders.get()) is not None:
+        while deed := self._next():
             self._guarded(deed)
+
+    def _next(self) -> Callable[[], None] | None:
+        """Return what is to be done next; None: nothing, and our thread is to end."""
+        with self._lock:
+            try:
+                return self._orders.get_nowait()
+            except queue.Empty:
+                self._thread = None
+                return None
 
     def _guarded(self, deed: Callable[[], Any]) -> Any:
         """Do something; whatever goes wrong is said, and costs an incident at most."""

@@ -91,15 +91,6 @@ class Restarter:
         """Begin nothing before an earlier hand for the same instance, of this listener, is done."""
         self._earlier = earlier
 
-    def afterwards(self, deed: Callable[[], None]) -> None:
-        """Do something once nothing is being done any more; doesn't wait for it."""
-        threading.Thread(target=self._wait, args=(deed,), daemon=True).start()
-
-    def _wait(self, deed: Callable[[], None]) -> None:
-        if self._thread:
-            self._thread.join()
-        deed()
-
     def resume(self) -> None:
         """Finish what an earlier listener had begun, if that is still to be done, and nobody of ours is at it."""
         left = intent.read(self._watched.state, self._boot_id)

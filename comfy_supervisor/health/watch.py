@@ -89,7 +89,6 @@ class Watch:
         """Look no more."""
         self._ended = True
         self._porter.end()
-        self._hand.afterwards(self._box.end)
         self._nudged.set()
 
     def _run(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,12 +44,10 @@ class Bench:
         self.log = folder / "log"
         self.log.write_text("got prompt\n")
         self.said: list[str] = []
-        self.boxes: list[BlackBox] = []
 
     def box(self) -> BlackBox:
         """Return the next listener's."""
-        self.boxes.append(BlackBox(self.watched, GpuWatch(), self.said.append))
-        return self.boxes[-1]
+        return BlackBox(self.watched, GpuWatch(), self.said.append)
 
     @property
     def incidents(self) -> list[Incident]:
@@ -64,12 +61,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    """Give a place for incidents."""
-    made = Bench(tmp_path)
-    yield made
-    for box in made.boxes:
-        box.end()
+def bench(tmp_path: Path) -> Bench:
+    """Return a place for incidents."""
+    return Bench(tmp_path)
 
 
 def crash(box: BlackBox, *, now: float = 100.0) -> None:
@@ -179,3 +173,17 @@ def test_the_log_after_the_event_and_faulthandlers_words_are_kept(bench: Bench) 
     assert found.cause == "segfault"
     assert found.suspect
     assert (found.suspect.source, found.suspect.package) == ("faulthandler", "crashing")
+
+
+def test_there_is_a_thread_only_while_something_is_written_down(bench: Bench) -> None:
+    box = bench.box()
+
+    def threads() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name == "blackbox-cpu"]
+
+    crash(box)
+    bench.wait_for()
+    wait_until(lambda: not threads(), what="its thread ends")
+    box.settled(DEAD, [])
+    wait_until(lambda: bench.incidents[0].jobs.settled, what="another thread does what comes later")
+    wait_until(lambda: not threads(), what="and ends")
