@@ -23,6 +23,8 @@ from comfy_supervisor.jobs.journal import Journal
 from comfy_supervisor.standin.prompt_queue import Item, PromptQueue
 
 DONE = PromptQueue.ExecutionStatus("success", True, [])
+SENSITIVE = ("secret", "auth_token_comfy_org", "api_key_comfy_org")
+"""What ComfyUI calls so: the two that are known without it, and one of a release to come."""
 INTERRUPTED = PromptQueue.ExecutionStatus("error", False, [("execution_interrupted", {})])
 
 
@@ -43,7 +45,7 @@ class Bridged:
     def __post_init__(self) -> None:
         queue_type: Any = type("PromptQueue", (PromptQueue,), {})
         self.life = Life("token", "boot", 7, 1.5, 2.5)
-        self.journal = ExtensionJournal(str(self.file), self.life, self.said.append, ("secret",))
+        self.journal = ExtensionJournal(str(self.file), self.life, self.said.append, SENSITIVE)
         self.queue: Any = queue_type(SimpleNamespace(queue_updated=lambda: None))
         self.hooks = hooks.Hooks(self.journal, Progress(), Gate(str(self.folder)), self.queue)
         self.prompt_server: Any = type("PromptServer", (), {"send_sync": lambda *_: "sent"})

@@ -160,14 +160,14 @@ def test_keys_are_nowhere_on_the_disk(bridged: Bridged) -> None:
         1.0,
         "a",
         {},
-        {"api_key_comfy_org": "SESAME-1", "secret": "SESAME-2", "x": 1},
+        {"api_key_comfy_org": "SESAME-1", "auth_token_comfy_org": "SESAME-5", "secret": "SESAME-2", "x": 1},
         [],
         {"auth": "SESAME-3"},
     )
     bridged.queue.put(item)
     bridged.run()
     bridged.put("b", secret="SESAME-4")
-    assert bridged.row("a")["secrets"] == "api_key_comfy_org,auth,secret"
+    assert bridged.row("a")["secrets"] == "api_key_comfy_org,auth,auth_token_comfy_org,secret"
     assert not [file for file in bridged.folder.iterdir() if b"SESAME" in file.read_bytes()]
 
 

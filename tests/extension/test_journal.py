@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_a_journal_that_was_harmed_is_begun_anew(bridged: Bridged, harm: Callabl
     assert bridged.run() == "b"
     assert bridged.states("b") == ["done"]
     if harm in (_random, _newer, _folder, _link):
-        assert list(bridged.folder.glob("journal.sqlite.bad-*"))
+        assert f"it is set aside as {next(bridged.folder.glob('journal.sqlite.bad-*'))}, and" in bridged.said[-1]
     if (bridged.folder / "precious").exists():
         assert (bridged.folder / "precious").read_text() == "precious"
 
@@ -130,10 +131,77 @@ def test_a_folder_that_cannot_be_written_hinders_nobody(bridged: Bridged) -> Non
 def test_no_folder_hinders_nobody(tmp_path: Path) -> None:
     bridged = Bridged(tmp_path)
     bridged.journal._file = str(tmp_path / "none" / "journal.sqlite")
-    bridged.hooks.take_stock()
-    assert not bridged.journal.ok
+    for _ in range(2):
+        bridged.hooks.take_stock()
+        assert not bridged.journal.ok
+    assert bridged.said[1:] == [], "it is said once"
+    assert bridged.said[0].startswith("journal.sqlite can't be written ([Errno 2] No such file or directory")
     bridged.put("a")
     assert bridged.run() == "a"
+
+
+def test_no_stock_is_taken_of_what_could_not_be_opened(bridged: Bridged) -> None:
+    bridged.journal._close()
+    bridged.journal.take_stock([], [])
+    assert not bridged.journal.ok
+
+
+@pytest.mark.parametrize("other", [-1, 1])
+def test_another_file_in_its_place_is_noticed_though_nothing_is_written(bridged: Bridged, other: int) -> None:
+    assert bridged.journal.is_ours()
+    bridged.journal._inode += other
+    assert not bridged.journal.is_ours()
+    bridged.beat()
+    assert bridged.journal.is_ours()
+
+
+def test_a_file_that_is_opened_anew_is_let_go_of(bridged: Bridged) -> None:
+    """Its locks with it, whoever still knows the connection."""
+    former = bridged.journal._connection
+    assert former
+    bridged.hooks.take_stock()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        former.execute("SELECT 1")
+
+
+def test_a_request_waits_a_moment_for_the_listener(bridged: Bridged) -> None:
+    with closing(sqlite3.connect(bridged.file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.1, other.execute, ["ROLLBACK"])
+        release.start()
+        bridged.put("a")
+        release.join()
+    assert (bridged.states("a"), bridged.said) == (["queued"], [])
+
+
+def test_what_is_in_the_queue_keeps_its_past_when_stock_is_taken(bridged: Bridged) -> None:
+    bridged.put("a")
+    bridged.execute("UPDATE jobs SET suspect = 1, victim = 2, accepted = 3.0")
+    bridged.hooks.take_stock()
+    row = bridged.row("a")
+    assert (row["suspect"], row["victim"], row["accepted"], row["state"]) == (1, 2, 3.0, "queued")
+
+
+def test_of_more_changes_than_are_kept_in_mind_the_last_are_taken_from_the_queue(
+    bridged: Bridged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that ended, it is then known that they did, and no longer how."""
+    monkeypatch.setattr(extension_journal, "_MOST_OWED", 2)
+    for number, prompt_id in enumerate("abcdefg"):
+        bridged.put(prompt_id, float(number))
+    bridged.journal._fail(OSError("no disk"))
+    bridged.run(failed("no"))
+    assert bridged.queue.delete_queue_item(lambda item: item[1] == "b")
+    bridged.run(failed("no"))
+    assert bridged.beat()["journal"] == "ok"
+    assert bridged.states(*"abcd") == ["failed", "deleted", "done", "queued"]
+    taken = bridged.take()
+    assert taken
+    bridged.journal._fail(OSError("no disk"))
+    bridged.queue.wipe_queue()  # one change, of three jobs
+    bridged.queue.task_done(taken[1], {}, status=failed("no"))
+    assert bridged.beat()["journal"] == "ok"
+    assert bridged.states(*"defg") == ["done", "deleted", "deleted", "deleted"]
 
 
 def test_a_loose_mode_is_made_strict(tmp_path: Path) -> None:

@@ -114,10 +114,41 @@ def test_too_much_to_keep_in_mind_is_entered_from_the_queue(
     wait_until(lambda: bridged.beat()["journal"] == "ok" and "unknown" not in bridged.states(*"abcdef"))
 
 
-def test_what_is_begun_and_what_ends_is_on_the_disk_a_beat_later(bridged: Bridged) -> None:
-    bridged.put("a")
-    assert not bridged.journal._loose
-    bridged.run(DONE)
-    assert bridged.journal._loose
+NORMAL, FULL = 1, 2
+"""SQLite's: on the disk later, and before it is said to be written."""
+
+
+def _how(bridged: Bridged) -> int:
+    """Tell how the last change was written."""
+    assert bridged.journal._connection
+    how: int = bridged.journal._connection.execute("PRAGMA synchronous").fetchone()[0]
+    assert bridged.journal._loose is (how == NORMAL)
     bridged.beat()
-    assert not bridged.journal._loose
+    assert not bridged.journal._loose, "a beat later, it is on the disk"
+    return how
+
+
+def test_what_a_user_was_told_is_on_the_disk_before_and_what_runs_and_ends_a_beat_later(bridged: Bridged) -> None:
+    for prompt_id in "abc":
+        bridged.put(prompt_id)
+    assert _how(bridged) == FULL
+    taken = bridged.take()
+    assert taken
+    assert _how(bridged) == NORMAL
+    bridged.queue.task_done(taken[1], {}, status=DONE)
+    assert _how(bridged) == NORMAL
+    assert bridged.queue.delete_queue_item(lambda item: item[1] == "b")
+    assert _how(bridged) == FULL
+    bridged.run(DONE)
+    assert _how(bridged) == NORMAL
+
+
+def test_who_owns_the_folder_can_not_have_another_file_synced(bridged: Bridged) -> None:
+    """Nor a pipe opened, on which it would stand still."""
+    bridged.put("a")
+    bridged.run(DONE)
+    log = Path(f"{bridged.file}-wal")
+    log.rename(bridged.folder / "elsewhere")
+    log.symlink_to(bridged.folder / "elsewhere")
+    assert bridged.beat()["journal"] == "degraded"
+    assert "Too many levels of symbolic links" in bridged.said[0]

@@ -95,7 +95,7 @@ class Journal:
         """Whether all is written down."""
         return self._connection is not None and not self._writer.late and self._missed == self._made_good
 
-    def accepted(self, item: Item, *, again: bool = False) -> bool:
+    def accepted(self, item: Item, *, again: bool) -> bool:
         """Write down a job that is about to be queued; return whether it may be.
 
         It may not if the listener submits it ``again``, and an operator has dropped it since.
@@ -187,7 +187,7 @@ class Journal:
     def _sync(self) -> None:
         self._loose = False
         try:
-            descriptor = os.open(f"{self._file}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = os.open(f"{self._file}-wal", os.O_RDONLY | os.O_NOFOLLOW)
             try:
                 os.fsync(descriptor)
             finally:
@@ -210,7 +210,7 @@ class Journal:
         try:
             with _transaction(self._opened) as connection:
                 self._enter(connection, running, waiting)
-        except (*OWN, sqlite3.Error, OSError) as error:
+        except (*OWN, sqlite3.Error) as error:
             self._fail(error)
             return
         self._connection, self._opened = self._opened, None
@@ -234,7 +234,7 @@ class Journal:
         """Enter this life, and the queue as it is; what the journal still believes to be in it has ended."""
         connection.execute(_BEGIN_LIFE, vars(self._life))
         found = connection.execute("SELECT id FROM lives WHERE token = ?", (self._life.token,))
-        self._life_id = int(found.fetchone()[0])
+        (self._life_id,) = found.fetchone()
         for statement, values in self._owed.values():
             with suppress(*OWN):
                 connection.execute(statement, values)
@@ -282,7 +282,7 @@ class Journal:
         except OWN as error:
             self._say(f"a job can't be written down as it is: {error}")
             return
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
             self._fail(error)
             return
         self._loose |= loose
