@@ -8,10 +8,11 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -19,14 +20,15 @@ from typing import Any
 from tests.bench.report import Report, note, table, versions
 from tests.proof.plan import Plan
 
-from .rooms import ROOMS, ROOT, Room
+from .rooms import LEAST, ROOMS, ROOT, Reach, Room
 
 MOST = 240
 """Mutants of a room that are tried, drawn by the seed where there are more."""
 WORKERS = 2
 LEAST_PERCENT = 90.0
-KNOWN = Path(__file__).with_name("equivalent.json")
-"""Mutants that no test can notice: the line before and after, and why."""
+KNOWN = Path(__file__).with_name("survivors.json")
+"""Why mutants survive, by file and line, before and after; ``equivalent`` are those that no test can notice."""
+_UNSAID = "**it is not said why**"
 _ENVIRON = {**os.environ, "CI": "true"}  # Hypothesis draws the same in each run
 _HEADER = (
     "room",
@@ -41,12 +43,13 @@ _HEADER = (
 _COVERED = ("room", "branches", "taken")
 _HOW = f"""\
 cosmic-ray's operators change one thing at a time in the rooms that decide and keep: a comparison, a number, `and` for
-`or`, a decorator gone. Then the room's own quick tests are run until one fails. At most {MOST} mutants a room are
-tried, drawn by the seed; left out is what only changes an annotation, which nothing evaluates, and `is` for `==` or
-back, which are the same between members of an enumeration. A mutant is killed by
-time where the tests take five times as long as without it. Equivalent are those of which
-[tests/proof/mutation/equivalent.json](../tests/proof/mutation/equivalent.json) says why no test can notice them. At
-least {LEAST_PERCENT:g} % of the others have to be killed, and the tests have to take every branch."""
+`or`, a decorator gone. Then those of the room's own quick tests that come to what is changed are run until one fails.
+At most {MOST} mutants a room are tried, drawn by the seed; left out is what only changes an annotation, which nothing
+evaluates, whether arguments may be given by name, and `is` for `==` or back, which are the same between members of an
+enumeration. A mutant is killed by time where the tests take {LEAST:g} s and five times as long as without it.
+Equivalent are those of which [tests/proof/mutation/survivors.json](../tests/proof/mutation/survivors.json) says why no
+test can notice them. At least {LEAST_PERCENT:g} % of the others have to be killed, and the tests have to take every
+branch."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,14 @@ class Trial:
     line: int
     before: str
     after: str
+    reason: str = ""
+    """Why it survives; empty: it does not, or nobody has said."""
 
     @property
-    def where(self) -> str:
-        """Where it was, and what it changed."""
-        return f"- `{self.file}:{self.line}`: `{self.before}` → `{self.after}`"
+    def shown(self) -> str:
+        """Where it was, what it changed, and why it survives."""
+        name = self.file.removeprefix("comfy_supervisor/")
+        return f"- `{name}:{self.line}`: `{self.before}` → `{self.after}`: {self.reason or _UNSAID}"
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,15 @@ def measure(plan: Plan) -> Report:
     found = [_room(room, plan) for room in ROOMS]
     parts = [f"{_HOW}\n\n{versions('cosmic-ray', 'coverage', 'pytest')}:", table(_HEADER, map(_row, found))]
     parts.append(table(_COVERED, ((one.room.name, str(one.branches), _taken(one)) for one in found)))
-    survivors = [trial.where for one in found for trial in one.of("survived")]
-    parts += ["Survivors:\n\n" + "\n".join(survivors)] if survivors else []
+    parts += [*_listed("Survivors", found, "survived"), *_listed("Equivalent", found, "equivalent")]
     missed = [f"mutants of {one.room.name}: {one.percent:.0f} %" for one in found if one.percent < LEAST_PERCENT]
     missed += [f"branches of {one.room.name}: {', '.join(one.missing)}" for one in found if one.missing]
     return Report("\n\n".join(parts), missed)
+
+
+def _listed(title: str, found: Iterable[Found], outcome: str) -> list[str]:
+    shown = sorted(trial.shown for one in found for trial in one.of(outcome))
+    return ["\n".join([f"{title}:\n", *shown])] if shown else []
 
 
 def _row(found: Found) -> tuple[str, ...]:
@@ -116,16 +126,17 @@ def _room(room: Room, plan: Plan) -> Found:
     random.Random(plan.seed).shuffle(mutants)
     chosen = mutants[: MOST // 6 if plan.quick else MOST]
     note(f"mutation: {room.name}, {len(chosen)} of {len(mutants)} mutants")
-    trials = [_explained(trial) for trial in _trials(room, chosen)]
-    for trial in trials:
-        if trial.outcome == "survived":
-            note(trial.where)
-    return Found(room, len(mutants), trials, *_branches(room))
+    with tempfile.TemporaryDirectory(prefix="comfy-supervisor-mutation-") as folder:
+        file = Path(folder, "reach.json")
+        _output("-m", "tests.proof.mutation.reach", str(file), *room.files, "--", *room.tests)
+        reach = Reach(**json.loads(file.read_text(encoding="utf-8")))
+        trials = [_explained(trial) for trial in _trials(room, file, chosen)]
+    return Found(room, len(mutants), trials, reach.branches, reach.missing)
 
 
-def _trials(room: Room, mutants: Sequence[dict[str, Any]]) -> Iterable[Trial]:
+def _trials(room: Room, reach: Path, mutants: Sequence[dict[str, Any]]) -> Iterable[Trial]:
     """Try mutants side by side; those that change nothing are left out."""
-    with ThreadPoolExecutor(WORKERS) as pool, _wards(room) as wards:
+    with ThreadPoolExecutor(WORKERS) as pool, _wards(room, reach) as wards:
 
         def tried(mutant: dict[str, Any]) -> Trial | None:
             ward = wards.get()
@@ -139,9 +150,9 @@ def _trials(room: Room, mutants: Sequence[dict[str, Any]]) -> Iterable[Trial]:
 
 
 @contextmanager
-def _wards(room: Room) -> Iterator[Queue[subprocess.Popen[str]]]:
+def _wards(room: Room, reach: Path) -> Iterator[Queue[subprocess.Popen[str]]]:
     """Give processes that try mutants."""
-    command = [sys.executable, "-m", "tests.proof.mutation.ward", *room.tests]
+    command = [sys.executable, "-m", "tests.proof.mutation.ward", str(reach), *room.tests]
     wards: Queue[subprocess.Popen[str]] = Queue()
     processes = [
         subprocess.Popen(command, cwd=ROOT, env=_ENVIRON, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -168,26 +179,19 @@ def _answer(ward: subprocess.Popen[str], mutant: dict[str, Any]) -> list[Any] | 
 
 
 def _explained(trial: Trial) -> Trial:
-    """Return the trial as equivalent if it is known why no test can notice it."""
-    known = {(one["file"], one["before"], one["after"]) for one in json.loads(KNOWN.read_text(encoding="utf-8"))}
-    if trial.outcome == "survived" and (trial.file, trial.before, trial.after) in known:
-        return Trial(trial.file, "equivalent", trial.line, trial.before, trial.after)
-    return trial
+    """Return a trial that survived with the reason, if it is known, and as equivalent if no test can notice it."""
+    if trial.outcome != "survived":
+        return trial
+    known = _known().get((trial.file, trial.before, trial.after), {"reason": "", "equivalent": False})
+    if not known["reason"]:
+        note(trial.shown)
+    return replace(trial, reason=known["reason"], outcome="equivalent" if known["equivalent"] else "survived")
 
 
-def _branches(room: Room) -> tuple[int, list[str]]:
-    """Return how many branches a room has, and which of them its tests don't take."""
-    with tempfile.TemporaryDirectory(prefix="comfy-supervisor-mutation-") as folder:
-        data, file = f"--data-file={folder}/data", Path(folder, "report.json")
-        include = f"--include={','.join(room.files)}"
-        pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *room.tests)
-        _output("-m", "coverage", "run", data, "--branch", include, *pytest)
-        _output("-m", "coverage", "json", data, include, "-o", str(file))
-        found = json.loads(file.read_text(encoding="utf-8"))
-    missing = [
-        f"{name}: {start} → {end}" for name, told in found["files"].items() for start, end in told["missing_branches"]
-    ]
-    return int(found["totals"]["num_branches"]), missing
+@cache
+def _known() -> Mapping[tuple[str, str, str], Mapping[str, Any]]:
+    entries = json.loads(KNOWN.read_text(encoding="utf-8"))
+    return {(one["file"], one["before"], after): one for one in entries for after in one["after"]}
 
 
 def _output(*arguments: str) -> str:

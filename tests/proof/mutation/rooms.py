@@ -1,12 +1,14 @@
-"""What is mutated, and the quick tests that have to notice."""
+"""What is mutated, the quick tests that have to notice, and how far these come."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
+LEAST = 10.0
+"""Seconds that a mutant's tests may take in any case."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,26 @@ class Room:
     name: str
     files: Sequence[str]
     tests: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What the tests reach."""
+
+    seconds: Mapping[str, float]
+    """How long each test takes, by its id."""
+    functions: Mapping[str, Sequence[tuple[int, int, Sequence[str]]]]
+    """By file, the first and last line of each function's body, and the tests that come there; inner ones first."""
+    branches: int
+    missing: Sequence[str]
+    """Branches that no test takes, as ``file: from → to``."""
+
+    def tests(self, file: str, line: int) -> Mapping[str, float]:
+        """Return which tests might notice a change of a line, and how long each takes."""
+        for first, last, tests in self.functions[file]:
+            if first <= line <= last:
+                return {test: self.seconds[test] for test in tests}
+        return self.seconds
 
 
 def _policy() -> list[str]:

@@ -1,0 +1,47 @@
+"""Which tests try a mutant, and what is said of those that survive."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.proof.mutation import measure
+from tests.proof.mutation.measure import Trial
+from tests.proof.mutation.rooms import ROOMS, ROOT, Reach
+
+REACH = Reach({"a": 0.1, "b": 0.2, "c": 0.3}, {"file.py": [(12, 13, ["a"]), (10, 15, ["a", "b"]), (20, 21, [])]}, 4, [])
+
+
+@pytest.mark.parametrize(
+    ("line", "tests"),
+    [(9, "abc"), (10, "ab"), (11, "ab"), (12, "a"), (13, "a"), (14, "ab"), (15, "ab"), (16, "abc"), (20, "")],
+)
+def test_a_mutant_is_tried_by_those_who_come_into_its_function(line: int, tests: str) -> None:
+    """The innermost one; what is evaluated while a module is imported is tried by all."""
+    assert REACH.tests("file.py", line) == {test: REACH.seconds[test] for test in tests}
+
+
+@pytest.mark.parametrize("equivalent", [True, False])
+def test_why_a_mutant_survives_is_said(monkeypatch: pytest.MonkeyPatch, equivalent: bool) -> None:
+    known = {("file.py", "x > 0", "x != 0"): {"reason": "a count", "equivalent": equivalent}}
+    monkeypatch.setattr(measure, "_known", lambda: known)
+    survived = Trial("file.py", "survived", 7, "x > 0", "x != 0")
+    explained = measure._explained(survived)
+    assert explained.outcome == ("equivalent" if equivalent else "survived")
+    assert explained.shown == "- `file.py:7`: `x > 0` → `x != 0`: a count"
+    other = measure._explained(Trial("file.py", "survived", 7, "x > 0", "x >= 0"))
+    assert (other.outcome, other.shown[-22:]) == ("survived", "**it is not said why**")
+    killed = Trial("file.py", "killed", 7, "x > 0", "x != 0")
+    assert measure._explained(killed) == killed
+
+
+def test_reasons_are_of_lines_that_are_there() -> None:
+    """Where a line was changed since, its mutants are others."""
+    files = {file for room in ROOMS for file in room.files}
+    for one in json.loads(measure.KNOWN.read_text(encoding="utf-8")):
+        assert one["file"] in files
+        lines = (ROOT / one["file"]).read_text(encoding="utf-8").splitlines()
+        assert one["before"] in {" ".join(line.split()) for line in lines}, one
+        assert one["after"], one
+        assert one["reason"], one
