@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..model import File
 from ..service import GPU_UNIT, MARK, UNIT, Site, gpu_unit, unit
 from ..settings import Loaded, expanded
-from . import service_folders, service_site, up, writing
+from . import service_folders, service_models, service_site, up, writing
 from .common import refuse_elsewhere, tell_notes, with_settings
 from .render import command as render
 from .service_site import DEFAULT_ACCOUNT
@@ -69,7 +69,9 @@ def install(
     name = account or loaded.settings.comfyui.user or DEFAULT_ACCOUNT
     runner = None if user else service_site.runner(name, create=create_user)
     installation = plan.installed(loaded)
-    site = service_site.choose(loaded, installation, runner)
+    elsewhere = service_site.models(loaded, installation, runner)
+    site = service_site.choose(loaded, installation, runner, elsewhere)
+    service_models.tell_read_only(elsewhere, site.writable, name)
     files = [File(systemd.folder / UNIT, unit(site), mode=0o644)]
     if not user:
         files.append(File(systemd.folder / GPU_UNIT, gpu_unit(__version__), mode=0o644))
@@ -82,9 +84,9 @@ def install(
         _foretell(files, start=not no_start)
     else:
         if runner:
-            service_site.refuse_hidden(loaded, installation, site)
+            service_site.refuse_hidden(loaded, installation, site, elsewhere)
             owner = service_site.created(runner)
-            service_site.refuse_out_of_reach(loaded, installation, owner)
+            service_site.refuse_out_of_reach(loaded, installation, owner, elsewhere)
             service_folders.make(loaded, site, owner)
         _carry_out(systemd, files, start=not no_start)
     return 0

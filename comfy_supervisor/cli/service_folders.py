@@ -47,7 +47,7 @@ def written(loaded: Loaded, comfyui: Path) -> list[Path]:
         found.append(loaded.path(loaded.settings.paths.output))
     found += (loaded.path(each) for each in loaded.settings.service.writable)
     for path in found:
-        if _is_systems(path):
+        if is_systems(path):
             raise UserError(f"{path}: belongs to the system, and ComfyUI would write there; choose another folder")
     return found
 
@@ -55,7 +55,7 @@ def written(loaded: Loaded, comfyui: Path) -> list[Path]:
 def own_home(account: Account, *, exists: bool) -> Iterator[Path]:
     """Yield an account's home, if it is its own: /usr/sbin is that of ``daemon``, and nobody's to write to."""
     home = account.home
-    if not exists or (home.exists() and home.stat().st_uid == account.uid and not _is_systems(home)):
+    if not exists or (home.exists() and home.stat().st_uid == account.uid and not is_systems(home)):
         yield home
     else:
         why = f"{home} is not its own" if home.exists() else f"{home} is not there"
@@ -124,7 +124,8 @@ def _links(base: Path) -> Iterator[Path]:
             yield led
 
 
-def _is_systems(path: Path) -> bool:
+def is_systems(path: Path) -> bool:
+    """Tell whether a folder is one of the system's, or full of them."""
     led = Path(os.path.realpath(path))
     local = led.is_relative_to("/usr/local") and led != Path("/usr/local")
     return led in SYSTEMS_THEMSELVES or (not local and any(led.is_relative_to(each) for each in SYSTEMS))

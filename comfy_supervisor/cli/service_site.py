@@ -16,7 +16,8 @@ from ..errors import UserError
 from ..model import Account, Installation, Machine
 from ..service import Site
 from ..settings import Loaded
-from . import service_folders
+from . import service_folders, service_models
+from .service_models import Models
 
 DEFAULT_ACCOUNT = "comfyui"
 GPU_GROUPS = ("video", "render")
@@ -59,18 +60,25 @@ def created(wanted: Runner) -> Account:
     return machine.account(name)
 
 
-def choose(loaded: Loaded, installation: Installation, runner: Runner | None) -> Site:
+def models(loaded: Loaded, installation: Installation, runner: Runner | None) -> Models:
+    """Return the folders of models elsewhere; none for a user's own, which is not confined to any folders."""
+    return service_models.look(loaded, installation, runner.account, exists=runner.exists) if runner else Models()
+
+
+def choose(loaded: Loaded, installation: Installation, runner: Runner | None, elsewhere: Models | None = None) -> Site:
     """Return where the service will run, as that account sees the machine; None: a user's own, as that user does.
 
-    Raises UserError if it would have to write to what is the system's.
+    ``elsewhere`` is where models are beside ComfyUI's folder. Raises UserError if it would have to write to what is the
+    system's.
     """
+    elsewhere = elsewhere or Models()
     account = runner.account if runner else None
     here = _seen_by(account) if account else machine.look()
     places = paths.choose(loaded, here)
     settings = loaded.settings
     home = service_folders.own_home(runner.account, exists=runner.exists) if runner else [here.home]
-    written = [*service_folders.written(loaded, installation.directory), places.logs, *home]
-    read = _read(loaded, installation)
+    written = [*service_folders.written(loaded, installation.directory), *elsewhere.own, places.logs, *home]
+    read = [*_read(loaded, installation), *elsewhere.files, *elsewhere.others]
     needed = [*written, *read, *(path.resolve() for path in read)]  # of a link, both ends
     return Site(
         version=__version__,
@@ -88,9 +96,10 @@ def choose(loaded: Loaded, installation: Installation, runner: Runner | None) ->
     )
 
 
-def refuse_hidden(loaded: Loaded, installation: Installation, site: Site) -> None:
+def refuse_hidden(loaded: Loaded, installation: Installation, site: Site, elsewhere: Models) -> None:
     """Refuse what lies where the service has a folder of its own: it would not see it, and leave nothing there."""
-    needed = [*_read(loaded, installation), site.state, site.run, *site.writable]
+    read = [*_read(loaded, installation), *elsewhere.files, *elsewhere.others]
+    needed = [*read, site.state, site.run, *site.writable]
     hidden = [(path, tmp) for path in needed for tmp in TMP if tmp in _ways(path)]
     if hidden:
         raise UserError(*(f"{path}: the service has a {tmp} of its own, without it; move it" for path, tmp in hidden))
@@ -101,9 +110,9 @@ def _ways(path: Path) -> set[Path]:
     return {each for end in (path, path.resolve()) for each in (end, *end.parents)}
 
 
-def refuse_out_of_reach(loaded: Loaded, installation: Installation, account: Account) -> None:
+def refuse_out_of_reach(loaded: Loaded, installation: Installation, account: Account, elsewhere: Models) -> None:
     """Refuse an account that could not run it: systemd would only say so in the journal."""
-    beyond = machine.out_of_reach(account, _read(loaded, installation))
+    beyond = machine.out_of_reach(account, [*_read(loaded, installation), *elsewhere.files])
     if beyond:
         raise UserError(
             *(f"{account.name} has no way to {path}: open it, and the folders above, to others" for path in beyond)

@@ -14,12 +14,15 @@ import pytest
 from comfy_supervisor import disk
 from comfy_supervisor.cli import service_folders, service_site
 from comfy_supervisor.cli.service import KEPT, _asides, _for_supervisorctl
+from comfy_supervisor.cli.service_models import Models
 from comfy_supervisor.cli.writing import link_for_supervisorctl
+from comfy_supervisor.comfyui import model_paths
 from comfy_supervisor.model import Account, Installation
 from comfy_supervisor.service import Site
 from comfy_supervisor.settings import Loaded, Settings, load
 from tests.cli.service import Service
 from tests.comfyui_server import STANDIN_FOLDER
+from tests.support import make_comfyui, make_program
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may look at another account's reach")
 
@@ -212,6 +215,59 @@ class TestFolders:
         assert modes == {"state": "0o700", "run": "0o700", "logs": "0o755", "output": "0o755"}
         assert f"sudo install -d -o daemon {settled.folder}/nowhere" in said.getvalue()
         assert said.getvalue().count("\n") == 1
+
+
+class TestModelsElsewhere:
+    """What extra_model_paths.yaml names, of a ComfyUI whose account is daemon."""
+
+    @pytest.fixture
+    def folder(self, settled: Service, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Give a folder with models, which ComfyUI is told of: some may become daemon's."""
+        folder = settled.folder / "models"
+        for name in ("own", "others"):
+            (folder / name).mkdir(parents=True)
+        named = [folder / "own", folder / "others", Path("/nowhere"), Path("/etc")]
+        monkeypatch.setattr(model_paths, "folders", lambda *_: named)
+        return folder
+
+    @as_root
+    def test_the_accounts_own_are_written_to_and_others_named(self, folder: Path, settled: Service) -> None:
+        os.chown(folder / "own", pwd.getpwnam("daemon").pw_uid, -1)
+        done = settled.run("service", "install", "--print", "--account", "daemon")
+        (places,) = [line for line in done.stdout.splitlines() if line.startswith("ReadWritePaths=")]
+        assert f"-{folder}/own" in places
+        assert "others" not in places
+        assert f"models that ComfyUI only reads, being others': /etc, {folder}/others; " in done.stderr
+
+    def test_what_service_writable_names_is_no_more_said(self, folder: Path, settled: Service) -> None:
+        settled.settings(service={"writable": [str(folder)]})
+        done = settled.run("service", "install", "--print", "--account", "daemon")
+        assert f"-{folder}" in done.stdout
+        assert "being others': /etc; " in done.stderr
+
+    @as_root
+    @pytest.mark.parametrize(("account", "uid"), [("daemon", "daemon"), ("cs-nobody", "nobody")])
+    def test_they_are_never_read_as_root(self, account: str, uid: str, settled: Service) -> None:
+        """Also before there is an account: ComfyUI's interpreter is not root's."""
+        seen = settled.folder / "seen"
+        seen.touch()
+        seen.chmod(0o666)
+        settled.folder.chmod(0o755)
+        comfyui = make_comfyui(settled.folder / "ComfyUI")
+        (comfyui / model_paths.OWN).touch()
+        python = make_program(settled.folder / "python", f"id -u >>{seen}")
+        settled.settings(comfyui={"directory": str(comfyui), "python": str(python)})
+        settled.ok("service", "install", "--print", "--account", account, "--create-user")
+        assert seen.read_text().split() == [str(pwd.getpwnam(uid).pw_uid)]
+
+    def test_in_a_home_they_are_seen(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        runner = service_site.Runner(Account("daemon", 1, 1, Path("/usr/sbin")), exists=True)
+        comfyui = Installation(Path("/srv/ComfyUI"), Path("/opt/python"), "0.33.0")
+        monkeypatch.setattr(service_site, "_read", lambda *_: [])
+        models = Models(others=(Path("/home/artist/models"),))
+        loaded = Loaded(Settings(), None)
+        assert service_site.choose(loaded, comfyui, runner, models).read_only_homes
+        assert not service_site.choose(loaded, comfyui, runner).read_only_homes
 
 
 def test_there_may_be_nothing_to_uninstall(settled: Service) -> None:
