@@ -95,6 +95,7 @@ def install(
 def _into(ctx: click.Context, loaded: Loaded, folder: str, *, look_only: bool) -> int:
     """Write the programs for another supervisord."""
     config = str(loaded.file) if loaded.file else None
+    service_site.refuse_a_former_services_folders(loaded, Path.cwd() / expanded(folder, "--into"))
     options = {
         "output": str(expanded(folder, "--into")),
         "fragment": True,

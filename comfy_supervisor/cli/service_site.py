@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import grp
+import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,6 +119,32 @@ def refuse_out_of_reach(loaded: Loaded, installation: Installation, account: Acc
         raise UserError(
             *(f"{account.name} has no way to {path}: open it, and the folders above, to others" for path in beyond)
         )
+
+
+def refuse_a_former_services_folders(loaded: Loaded, conf_d: Path) -> None:
+    """Refuse folders of an account that can't write into another supervisord's conf.d: of a service that was here.
+
+    As that account nothing would come of it; as root, what the account has put there would be believed.
+    """
+    if os.geteuid():
+        return
+    places = paths.choose(loaded, machine.look())
+    there = next(path for path in (conf_d, *conf_d.parents) if path.exists())
+    theirs = [
+        path for path in (places.state, places.run) if path.exists() and _can_not_write(path.stat().st_uid, there)
+    ]
+    if theirs:
+        which = " ".join(map(str, theirs))
+        mend = f"comfy-supervisor service uninstall, if that is still there; then: sudo chown -R root {which}"
+        raise UserError(*(f"{path}: is another account's, which can't write into {there}; {mend}" for path in theirs))
+
+
+def _can_not_write(uid: int, folder: Path) -> bool:
+    try:
+        account = machine.account(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return True
+    return uid != 0 and machine.ask_as(account, '[ -w "$1" ]', str(folder))[0] != 0
 
 
 def _read(loaded: Loaded, installation: Installation) -> list[Path]:

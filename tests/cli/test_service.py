@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pwd
+import shutil
 import sys
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -281,6 +282,21 @@ def test_the_programs_go_into_another_supervisords_folder(settled: Service) -> N
     assert "supervisorctl update" in said
     assert "[program:comfyui]" in text
     assert "[supervisord]" not in text
+
+
+@as_root
+def test_what_a_former_services_account_owns_is_not_given_to_another_supervisord(settled: Service) -> None:
+    """As that account the file could not be written; as root, what it has left there would be believed."""
+    settled.folder.chmod(0o755)
+    folder = settled.folder / "conf.d"
+    settled.state.mkdir()
+    shutil.chown(settled.state, "daemon")
+    said = settled.refused("service", "install", "--into", str(folder))
+    assert f"{settled.state}: is another account's, which can't write into {settled.folder}; " in said
+    assert f"then: sudo chown -R root {settled.state}\n" in said
+    assert not folder.exists()
+    shutil.chown(settled.state, "root")
+    settled.ok("service", "install", "--into", str(folder))
 
 
 def test_the_settings_that_were_named_are_what_goes_there(settled: Service) -> None:
