@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,15 +58,23 @@ def _changes(made: Plan) -> tuple[Change, ...]:
 
 
 def _show(made: Plan, found: Sequence[Change]) -> None:
-    if any(file.path == made.paths.health and disk.differs(file) for file in made.files):
-        click.echo("new limits for the health listener, which takes them over without a restart of anything")
-    elif not found:
-        extension = any(file.path == made.paths.extension and disk.differs(file) for file in made.files)
-        click.echo("a new place of the extension, at ComfyUI's next start" if extension else "nothing has changed")
+    written = {file.path for file in made.files if disk.differs(file)}
+    told = [text for path, text in _beside(made) if path in written]
+    if not (told or found):
+        told = ["nothing has changed for what runs" if written else "nothing has changed"]
+    for text in told:
+        click.echo(text)
     for change in found:
         click.echo(f"[{change.section}] {change.effect}:")
         for reason in change.reasons:
             click.echo(f"  {reason}")
+
+
+def _beside(made: Plan) -> Iterator[tuple[Path, str]]:
+    """Yield what a new file means that no program is restarted for."""
+    yield made.paths.health, "new limits for the health listener, which takes them over without a restart of anything"
+    yield made.paths.notify, "new alerts, which the health listener sends without a restart of anything"
+    yield made.paths.extension, "a new place of the extension, at ComfyUI's next start"
 
 
 def _take_over(made: Plan, found: Sequence[Change]) -> Service | None:

@@ -68,6 +68,16 @@ class TestOne:
         assert up.ok("apply") == f"nothing has changed\nunchanged: {up.conf}\n"
         assert up.info().pid == pid
 
+    def test_what_changes_nothing_that_runs_is_told_from_nothing(self, service: Service) -> None:
+        """As a new release of ComfyUI does, whose options stay: the configuration names it."""
+        service.ok("up", "-d")
+        pid = service.pid()
+        service.conf.write_text(service.conf.read_text().replace("; ComfyUI", "; An older ComfyUI", 1))
+        assert service.ok("apply") == f"nothing has changed for what runs\nwrote {service.conf}\n"
+        service.settings(notify={"webhook": "http://127.0.0.1:9/"})
+        assert "new alerts, which the health listener sends without a restart" in service.ok("apply", "--dry-run")
+        assert service.info().pid == pid
+
     def test_a_dry_run_only_tells(self, up: Service) -> None:
         pid, before = up.info().pid, up.conf.read_text()
         up.settings(**ORIGIN)
