@@ -240,6 +240,15 @@ class TestModelsElsewhere:
         assert "others" not in places
         assert f"models that ComfyUI only reads, being others': /etc, {folder}/others; " in done.stderr
 
+    @as_root
+    def test_what_is_the_systems_is_not_written_to_whoever_owns_it(
+        self, folder: Path, settled: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Else a custom node, which may write that file, could keep the service from being installed."""
+        os.chown(folder / "own", pwd.getpwnam("daemon").pw_uid, -1)
+        monkeypatch.setattr(service_folders, "SYSTEMS", (*service_folders.SYSTEMS, folder / "own"))
+        assert "models/own" not in settled.ok("service", "install", "--print", "--account", "daemon")
+
     def test_what_service_writable_names_is_no_more_said(self, folder: Path, settled: Service) -> None:
         settled.settings(service={"writable": [str(folder)]})
         done = settled.run("service", "install", "--print", "--account", "daemon")
