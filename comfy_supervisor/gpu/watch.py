@@ -34,18 +34,15 @@ class Pace:
     """When things happen, in seconds."""
 
     period: float = 5.0
-    """Between two looks. Without a new one for three of them, the helper hangs."""
+    """Between two looks."""
+    fresh: float = 15.0
+    """How long a look tells how things are. Without a new one for so long, the helper hangs."""
     start_up: float = 60.0
     """What NVML may take to start: it wakes GPUs that nobody uses, one after the other."""
     first_delay: float = 10.0
     """From a helper's failure to the next helper; doubled with each in a row."""
     longest_delay: float = 300.0
     """The limit of that, and the time between two looks at a driver or GPUs that don't work."""
-
-    @property
-    def fresh(self) -> float:
-        """How long a look tells how things are."""
-        return 3 * self.period
 
     def delay_after(self, failures: int) -> float:
         """Return how long after so many failures in a row the next helper is started."""
@@ -75,6 +72,14 @@ class Watch:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread = threading.Thread(target=self._run, name="gpus", daemon=True)
         self._thread.start()
+
+    def look_every(self, period: float) -> None:
+        """Look so often, in seconds, from now on."""
+        with self._lock:
+            if period != self._pace.period:
+                self._pace = replace(self._pace, period=period)
+                self._anew = True
+                self._rouse()
 
     def sight(self, gpu: str, pids: Collection[int], since: float = 0.0) -> GpuSight:
         """Return what is known of a GPU or MIG instance, by UUID, in use by these processes; at once.

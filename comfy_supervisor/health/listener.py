@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 from .. import exchange, rpc
 from ..errors import UserError
+from ..gpu.watch import Pace as GpuPace
 from ..gpu.watch import Watch as GpuWatch
 from ..incidents.store import FOLDER as INCIDENTS
 from ..launch import lastword
@@ -29,6 +31,8 @@ _LONGEST_TURN = 120.0
 """Seconds that a look, with all its deadlines, never takes."""
 _ROSTER_EVERY = 2.0
 """Seconds between two looks at the file that says what is to be watched."""
+_QUICKEST_GPU_LOOKS = 1.0
+"""Seconds between two of them: NVML's own figures are no younger."""
 
 
 def say(text: str) -> None:
@@ -132,6 +136,7 @@ class Roster:
             if wanted.get(name) != watch.watched:
                 watch.end()
                 earlier[name] = self._watches.pop(name)
+        self._gpus.look_every(_pace(wanted.values()))
         for name, each in wanted.items():
             if name not in self._watches:
                 watch = self._watches[name] = self._make(each)
@@ -139,6 +144,12 @@ class Roster:
                     watch.follow(earlier[name])
                 watch.start()
         say(f"watching {', '.join(each.program for each in wanted.values()) or 'nothing'}")
+
+
+def _pace(all_watched: Iterable[Watched]) -> float:
+    """Return how often, in seconds, GPUs are looked at: what a job does shows before it may count as stalled."""
+    shortest = min((each.rules.stall_after for each in all_watched if each.gpu), default=math.inf)
+    return min(GpuPace.period, max(_QUICKEST_GPU_LOOKS, shortest / 4))
 
 
 def run(file: Path, url: str, source: BinaryIO, channel: BinaryIO) -> None:

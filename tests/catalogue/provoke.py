@@ -2,7 +2,7 @@
 
 Each failure of the table below is provoked in a ComfyUI of its own; what it wrote, trimmed and without a path of this
 machine, goes to logs/<cause>/. ComfyUI's own source lines, which tracebacks quote, are left out: they are not ours.
-Needs root, for the full and the read-only file system.
+Needs root, for the full and the read-only file system; some need an NVIDIA GPU, and are left out without one.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tests.support import free_port
 
 HERE = Path(__file__).parent
 LOGS = HERE / "logs"
+FAULTS = HERE.parent / "faults" / "custom_nodes" / "fault_nodes.py"
 BOOT = 240.0
 """Seconds."""
 HIDDEN = """
@@ -71,11 +72,18 @@ class Scene:
     """Whether a second life follows in the same log."""
     only: str = ""
     """The beginning of the only version that has this."""
+    gpu: bool = False
+    """Whether it needs a GPU."""
 
 
 def deed(name: str, number: int = 0, text: str = "") -> dict[str, Any]:
     """Return a graph of the failing node."""
     return {"1": {"class_type": "Fail", "inputs": {"deed": name, "number": number, "text": text}}}
+
+
+def fault(node: str) -> dict[str, Any]:
+    """Return a graph of one of the nodes that do what broken ones do to a GPU."""
+    return {"1": {"class_type": node, "inputs": {"value": 0.0}}}
 
 
 def checkpoint(name: str) -> dict[str, Any]:
@@ -311,6 +319,11 @@ SCENES = [
     Scene("network_timeout", "unresolved", jobs=[*JOBS, deed("fetch", text="http://models.invalid/vae.json")]),
     Scene("network_timeout", "node-at-start", prepare=FETCHES, jobs=JOBS),
     Scene("cuda_poisoned", "cascade", jobs=[*JOBS, *[deed("fail", text=ILLEGAL)] * 3]),
+    Scene("cuda_poisoned", "gpu-assert", jobs=[*JOBS, *[fault("FaultCudaAssert"), deed("cuda")] * 2], gpu=True),
+    Scene("cuda_poisoned", "gpu-access", jobs=[*JOBS, *[fault("FaultCudaAccess"), deed("cuda")] * 2], gpu=True),
+    Scene("cuda_oom", "gpu-block", jobs=[*JOBS, fault("FaultCudaMemory")], gpu=True),
+    Scene("healthy", "gpu", jobs=[*JOBS, deed("cuda")], gpu=True),
+    Scene("gpu_lost", "gpu-hidden", gpu=True, environment=[("CUDA_VISIBLE_DEVICES", "")], ends=True),
     Scene("arch_unsupported", "in-a-job", jobs=[*JOBS, deed("fail", text=NO_KERNEL), *JOBS]),
     Scene("arch_unsupported", "every-job", jobs=[deed("fail", text=NO_KERNEL)] * 3),
     Scene("unknown", "error-in-a-node", jobs=[*JOBS, deed("fail", text="the sampler went astray")]),
@@ -328,6 +341,8 @@ class Play:
             (folder / name).mkdir(parents=True)
         failing = HERE / "custom_nodes" / "failing_nodes.py"
         shutil.copy(failing, folder / "custom_nodes/ComfyUI-Failing/__init__.py")
+        if scene.gpu:
+            shutil.copy(FAULTS, folder / "custom_nodes")
         scene.prepare(folder)
         self.port = free_port()
         self.log = folder / "log"
@@ -385,7 +400,7 @@ class Play:
     def _flags(self) -> list[str]:
         flags = [f"--base-directory={self.folder}", "--disable-auto-launch", f"--port={self.port}"]
         flags += [f"--database-url=sqlite:///{self.folder / 'comfyui.db'}"]
-        flags += ["--cpu"] if self.scene.cpu else []
+        flags += ["--cpu"] if self.scene.cpu and not self.scene.gpu else []
         return [*flags, *(flag.replace("{base}", str(self.folder)) for flag in self.scene.flags)]
 
     def _ready(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
@@ -438,6 +453,7 @@ def anonymous(text: str, folder: Path, comfyui: Path, python: Path) -> str:
     text = text.replace(str(python.parents[1]), "/opt/ComfyUI/venv")
     text = re.sub(r"/root/\.pyenv/versions/[\d.]+", "/usr", text)
     text = re.sub(r"/root\b", "/home/comfy", text)
+    text = re.sub(r"/[\w./-]+/lib/(python3\.\d+)/site-packages", r"/opt/ComfyUI/venv/lib/\1/site-packages", text)
     own = r'(?m)^(\s*File "/opt/ComfyUI/(?!venv/)[^"\n]*", line \d+.*\n)((?:    \s.*\n)*)'
     return re.sub(own, lambda found: found[1], text)
 
@@ -459,6 +475,8 @@ def main(arguments: Sequence[str]) -> None:
     assert found
     for scene in SCENES:
         if names and scene.cause not in names and f"{scene.cause}/{scene.name}" not in names:
+            continue
+        if scene.gpu and not Path("/dev/nvidiactl").exists():
             continue
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as made:
             folder = Path(made)

@@ -32,7 +32,7 @@ class Keeper(Patient):
 
     @property
     def journal(self) -> Journal:
-        return Journal(self.state / "cpu", make=False)
+        return Journal(self.state / self.instance, make=False)
 
     def job(self, prompt_id: str) -> Job:
         """Return a job as the journal has it."""

@@ -47,6 +47,8 @@ _TRACER = Path(__file__).with_name("tracer.py")
 class Patient(Service):
     """ComfyUI (or the stand-in), supervisord and the health listener, as rendered."""
 
+    instance = "cpu"
+    """The one that is meant where a test names none."""
     _past = 0
     """How many decisions are of earlier tests."""
 
@@ -93,16 +95,16 @@ class Patient(Service):
     def up(self, *instances: str) -> None:
         """Start it all, and wait until the listener finds ComfyUI well, each of these instances or the only one."""
         self.ok("up", "-d")
-        for instance in instances or ("cpu",):
+        for instance in instances or (self.instance,):
             self.wait_for_word("IDLE", instance=instance)
 
-    def health(self, instance: str = "cpu") -> dict[str, Any]:
+    def health(self, instance: str = "") -> dict[str, Any]:
         """Return the listener's status file; empty while there is none."""
-        file = self.state / instance / "status.json"
+        file = self.state / (instance or self.instance) / "status.json"
         status: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
         return status
 
-    def word(self, instance: str = "cpu") -> str:
+    def word(self, instance: str = "") -> str:
         """Return how the listener finds the instance."""
         return str(self.health(instance).get("word", ""))
 
@@ -111,30 +113,30 @@ class Patient(Service):
         health = self.health()
         return health.get("word") == "IDLE" and health.get("pid") == self.info().pid
 
-    def wait_for_word(self, *words: str, instance: str = "cpu", deadline: float = 60.0) -> None:
+    def wait_for_word(self, *words: str, instance: str = "", deadline: float = 60.0) -> None:
         """Wait until the listener finds the instance so."""
         wait_until(lambda: self.word(instance) in words, deadline, f"{words}: {self.story(instance)}")
 
-    def decisions(self, instance: str = "cpu") -> list[dict[str, Any]]:
+    def decisions(self, instance: str = "") -> list[dict[str, Any]]:
         """Return what the listener wrote down, in this test; a line that is being written is not there yet."""
-        file = self.state / instance / "decisions.jsonl"
+        file = self.state / (instance or self.instance) / "decisions.jsonl"
         lines = file.read_text().split("\n")[self._past : -1] if file.exists() else []
         return [json.loads(line) for line in lines]
 
-    def deeds(self, *kinds: str, instance: str = "cpu") -> list[dict[str, Any]]:
+    def deeds(self, *kinds: str, instance: str = "") -> list[dict[str, Any]]:
         """Return the verdicts with one of these deeds."""
         verdicts = [decision["verdict"] for decision in self.decisions(instance)]
         return [verdict for verdict in verdicts if verdict.get("deed") in kinds]
 
-    def restarts(self, instance: str = "cpu") -> list[dict[str, Any]]:
+    def restarts(self, instance: str = "") -> list[dict[str, Any]]:
         """Return the verdicts that ended a life."""
         return self.deeds(*ENDS, instance=instance)
 
-    def alerts(self, instance: str = "cpu") -> list[str]:
+    def alerts(self, instance: str = "") -> list[str]:
         """Return the causes that were alerted."""
         return [verdict.get("cause", "healthy") for verdict in self.deeds("alert", instance=instance)]
 
-    def wait_for_alert(self, cause: str, instance: str = "cpu", deadline: float = 60.0) -> None:
+    def wait_for_alert(self, cause: str, instance: str = "", deadline: float = 60.0) -> None:
         """Wait until a cause is alerted."""
         wait_until(lambda: cause in self.alerts(instance), deadline, f"{cause}: {self.story(instance)}")
 
@@ -187,7 +189,7 @@ class Patient(Service):
         (packages / "injected.py").write_text(guard + textwrap.indent(textwrap.dedent(code), "    "))
         (packages / "zz-injected.pth").write_text("import injected\n")
 
-    def story(self, instance: str = "cpu") -> str:
+    def story(self, instance: str = "") -> str:
         """Return the listener's log, for those who read a test's failure."""
         return f"{self.log('comfyui-health')[-3000:]}\n{self.health(instance).get('reason', '')}"
 

@@ -17,7 +17,7 @@ CARD = "NVIDIA GeForce RTX 4090"
 QUICKLY = """
     from comfy_supervisor.gpu import watch
     from comfy_supervisor.health import listener
-    listener.GpuWatch = lambda: watch.Watch(watch.Pace(period=1.0, first_delay=2.0))
+    listener.GpuWatch = lambda: watch.Watch(watch.Pace(period=1.0, fresh=3.0, first_delay=2.0))
 """
 """NVML is looked at every second, not every five."""
 

@@ -29,8 +29,8 @@ SECOND = "GPU-00000001-0000-0000-0000-000000000000"
 OWN = os.getpid()
 NEIGHBOUR = os.getppid()
 NOWHERE = 2**22 - 1
-PACE = Pace(period=0.1, start_up=30.0, first_delay=0.1, longest_delay=0.3)
-PATIENT = Pace(period=0.1, start_up=30.0, first_delay=600.0, longest_delay=600.0)
+PACE = Pace(period=0.1, fresh=0.3, start_up=30.0, first_delay=0.1, longest_delay=0.3)
+PATIENT = Pace(period=0.1, fresh=0.3, start_up=30.0, first_delay=600.0, longest_delay=600.0)
 
 Begin = Callable[..., Watch]
 
@@ -316,7 +316,7 @@ class TestHelper:
     def test_killed(self, nvml: Nvml, begin: Begin) -> None:
         """Nothing is known until a new one has looked."""
         nvml.cards([Card(processes=(Process(OWN, 5),))])
-        watch = begin(Pace(period=0.1, start_up=30.0, first_delay=2.0, longest_delay=2.0))
+        watch = begin(Pace(period=0.1, fresh=0.3, start_up=30.0, first_delay=2.0, longest_delay=2.0))
         shows(watch, Sight(5))
         (first,) = helpers()
         os.kill(first, signal.SIGKILL)
@@ -351,7 +351,7 @@ class TestHelper:
     ) -> None:
         """A new one is started as soon as it is gone."""
         script.write_text("import time; time.sleep(600)")
-        watch = begin(Pace(period=0.1, start_up=0.5, first_delay=0.1, longest_delay=0.1))
+        watch = begin(Pace(period=0.1, fresh=0.3, start_up=0.5, first_delay=0.1, longest_delay=0.1))
         with monkeypatch.context() as patch:
             patch.setattr(os, "killpg", Mock())
             wait_until(lambda: "an earlier call still hangs" in watch.trouble, what=watch.trouble)
@@ -454,6 +454,21 @@ class TestHelper:
     def test_delay_grows_to_its_limit(self) -> None:
         pace = Pace()
         assert [pace.delay_after(n) for n in (1, 2, 3, 6, 7, 10_000)] == [10, 20, 40, 300, 300, 300]
+
+
+def test_another_pace_is_kept_at_once(nvml: Nvml, begin: Begin) -> None:
+    nvml.cards([Card(processes=(Process(OWN, 5),))])
+    watch = begin(Pace(period=600.0))
+    shows(watch, Sight(5))
+    (slow,) = helpers()
+    watch.look_every(0.1)
+    nvml.cards([Card(processes=(Process(OWN, 6),))])
+    shows(watch, Sight(6))
+    (quick,) = helpers()
+    watch.look_every(0.1)
+    nvml.cards([Card(processes=(Process(OWN, 7),))])
+    shows(watch, Sight(7))
+    assert helpers() == [quick] != [slow]
 
 
 def test_memory_and_descriptors_stay_flat(script: Path, begin: Begin) -> None:

@@ -160,3 +160,31 @@ def test_a_watch_that_hangs_is_said(one: Watched, tmp_path: Path, capsys: pytest
         assert "comfyui: not looked at for" in capsys.readouterr().err
     finally:
         roster.end()
+
+
+@pytest.mark.parametrize(
+    ("stalls", "period"),
+    [((180.0, 30.0), 5.0), ((180.0, 8.0), 2.0), ((0.5,), 1.0)],
+    ids=["presets", "short", "shortest"],
+)
+def test_gpus_are_looked_at_before_a_job_may_count_as_stalled(
+    one: Watched, tmp_path: Path, stalls: tuple[float, ...], period: float
+) -> None:
+    """Not for the sake of an instance that has none."""
+    paces: list[float] = []
+
+    class Gpus(GpuWatch):
+        def look_every(self, period: float) -> None:
+            paces.append(period)
+
+    all_watched = [
+        replace(one, id=f"gpu{n}", gpu=f"GPU-{n}", rules=replace(one.rules, stall_after=stall))
+        for n, stall in enumerate(stalls)
+    ]
+    _write(tmp_path / "health.json", *all_watched, replace(one, rules=replace(one.rules, stall_after=0.1)))
+    roster = Roster(tmp_path / "health.json", _watch, Gpus())
+    threading.Thread(target=roster.run, daemon=True).start()
+    try:
+        wait_until(lambda: paces == [period])
+    finally:
+        roster.end()

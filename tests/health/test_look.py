@@ -261,4 +261,4 @@ def test_a_supervisord_that_shuts_down_says_nothing_of_an_operator(supervisord: 
     wait_until(lambda: senses.look(1.0, suspect=False).supervised == "RUNNING")
     assert supervisord.rpc.shutdown() is True
     wait_until(lambda: senses.look(1.0, suspect=False).supervised == "")
-    assert "SHUTDOWN_STATE" in senses.look(1.0, suspect=False).reply_text
+    assert senses.look(1.0, suspect=False).reply_text == "supervisord is being shut down"

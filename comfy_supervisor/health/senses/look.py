@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from ... import rpc
+from ... import presence, rpc
 from ...gpu import watch as gpu_watch
 from ...launch import holds, lastword, records, starts
 from ...model import GpuSight
@@ -79,8 +79,10 @@ class Senses:
         seen = self._surroundings()
         process = self._supervisor.process(self._watched.program)
         if isinstance(process, rpc.Failure):
-            gone = isinstance(process, rpc.Fault) and process.name == "BAD_NAME"  # supervisord knows it no longer
-            return replace(seen, supervised="STOPPED" if gone else "", reply_text=str(process))
+            fault = process.name if isinstance(process, rpc.Fault) else ""
+            gone = fault == "BAD_NAME"  # supervisord knows it no longer
+            text = presence.ENDING if fault == "SHUTDOWN_STATE" else str(process)
+            return replace(seen, supervised="STOPPED" if gone else "", reply_text=text)
         seen = replace(seen, supervised=process.statename, spawn_error=process.spawnerr)
         body = self._body.look(process.pid) if process.pid else None
         if body is None:

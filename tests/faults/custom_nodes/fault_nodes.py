@@ -1,5 +1,6 @@
 """Nodes for a real ComfyUI that do to it what broken and busy ones do."""
 
+import ctypes
 import itertools
 import signal
 import threading
@@ -7,8 +8,18 @@ import time
 from collections import deque
 
 import comfy.utils
+import torch
 
 _FOR_EVER = 1e9
+_CYCLES = 1e9
+"""Of a GPU's clock in a second, more or less."""
+_STORE = b"""
+.version 7.0
+.target sm_75
+.address_size 64
+.visible .entry store() { .reg .u64 %a; mov.u64 %a, 0x123400; st.global.u32 [%a], 1; ret; }
+"""
+"""A kernel, in NVIDIA's PTX, that writes where nothing is."""
 
 
 class _Fault:
@@ -89,6 +100,58 @@ class FaultCompute(_Fault):
         return ()
 
 
-NODE_CLASS_MAPPINGS = {
-    kind.__name__: kind for kind in (FaultDeadlock, FaultHoldGil, FaultEndThread, FaultCrash, FaultFail, FaultCompute)
-}
+class FaultCudaBusy(_Fault):
+    """Has the GPU compute, in one kernel after the other, while it sleeps itself; reports no progress."""
+
+    def run(self, value):
+        kernel = min(value, 0.25)
+        end = time.monotonic() + value
+        while time.monotonic() < end:
+            torch.cuda._sleep(int(kernel * _CYCLES))
+            done = torch.cuda.Event(blocking=True)
+            done.record()
+            done.synchronize()
+        return ()
+
+
+class FaultCudaHold(_Fault):
+    """Takes GiB of the GPU's memory, and waits for ever."""
+
+    def run(self, value):
+        held = torch.zeros(int(value * 2**30), dtype=torch.uint8, device="cuda")
+        torch.cuda.synchronize()
+        threading.Event().wait()
+        return (held,)
+
+
+class FaultCudaMemory(_Fault):
+    """Wants more memory than any GPU has."""
+
+    def run(self, value):  # noqa: ARG002
+        torch.zeros(2**44, dtype=torch.uint8, device="cuda")
+        return ()
+
+
+class FaultCudaAssert(_Fault):
+    """Uses an index that a tensor on the GPU does not have."""
+
+    def run(self, value):  # noqa: ARG002
+        torch.zeros(1, device="cuda")[torch.tensor([7], device="cuda")].cpu()
+        return ()
+
+
+class FaultCudaAccess(_Fault):
+    """Writes to GPU memory that nobody has."""
+
+    def run(self, value):  # noqa: ARG002
+        torch.zeros(1, device="cuda")
+        driver = ctypes.CDLL("libcuda.so.1")
+        module, function = ctypes.c_void_p(), ctypes.c_void_p()
+        assert driver.cuModuleLoadData(ctypes.byref(module), _STORE) == 0
+        assert driver.cuModuleGetFunction(ctypes.byref(function), module, b"store") == 0
+        assert driver.cuLaunchKernel(function, 1, 1, 1, 1, 1, 1, 0, None, None, None) == 0
+        torch.cuda.synchronize()
+        return ()
+
+
+NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in _Fault.__subclasses__()}

@@ -23,7 +23,7 @@ ONE_GPU = {"gpu": {"devices": "all"}}
 GPUS_QUICKLY = """
     from comfy_supervisor.gpu import watch
     from comfy_supervisor.health import listener
-    listener.GpuWatch = lambda: watch.Watch(watch.Pace(period=1.0, first_delay=1.0))
+    listener.GpuWatch = lambda: watch.Watch(watch.Pace(period=1.0, fresh=3.0, first_delay=1.0))
 """
 
 
