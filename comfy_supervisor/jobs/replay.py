@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
@@ -14,7 +15,9 @@ from .journal import Journal
 DOUBT = 2.0
 """Seconds after a submission without an answer in which ComfyUI may still come to it: then is looked again."""
 TRIES = 3
-"""Submissions that nobody can tell the end of, after which a job is set aside."""
+"""Submissions that nobody can tell the end of, after which a job is set aside …"""
+LOOKS = 6
+"""… and as many times in vain as it is asked for a job's end."""
 RARELY = 30.0
 """Seconds between two looks at a queue that only suspects wait for, while the journal knows of jobs in it."""
 PATIENCE = 600.0
@@ -36,8 +39,10 @@ class Replay:
     """Hears what else is worth a line in the log."""
     goes_on: Callable[[], bool]
     """Tells whether the life does, and may be given work."""
-    doubts: dict[str, int] = field(default_factory=dict)
-    """How often a job was submitted without anybody knowing what became of that."""
+    lost: Counter[str] = field(default_factory=Counter)
+    """How often a job was submitted without anybody knowing what became of that …"""
+    unseen: Counter[str] = field(default_factory=Counter)
+    """… and how often it could not be told whether it has ended."""
     doubted: float = float("-inf")
     looked: float = float("-inf")
     """When the queue was looked at last, for suspects alone."""
@@ -62,7 +67,7 @@ class Replay:
 
     def _all_settled(self, due: Iterable[Job], here: Collection[str]) -> bool:
         """Find the jobs, or submit them, as far as may be; return whether that was all of them."""
-        submitted, behind = 0, False
+        submitted = behind = False
         for job in due:
             in_company = job.prompt_id not in here and (here or submitted)
             if not self.goes_on() or (job.suspect and (in_company or behind or not self._is_alone())):
@@ -70,7 +75,7 @@ class Replay:
             done = self._settled(job, here)
             if done is None:
                 return False
-            submitted += done
+            submitted |= done
             behind |= job.prompt_id in self.refused
         return not behind
 
@@ -91,62 +96,67 @@ class Replay:
         self.looked = now
         return False
 
+    @property
+    def _is_outside(self) -> bool:
+        """Whether what becomes of the jobs is only seen from outside."""
+        return self.life.witness == "listener"
+
     def _is_alone(self) -> bool:
         """Tell whether all that was submitted before is known to have ended: else that might be taken for the one that
         ran, should ComfyUI die of this job."""
-        if self.life.witness == "listener" and self.journal.in_queue(self.life):
+        if self._is_outside and self.journal.in_queue(self.life):
             snapshot.follow(self.journal, self.comfy, self.life, self.goes_on)
             return not self.journal.in_queue(self.life)
         return True
 
     def _seen_off(self) -> bool:
         """Find out what became of a submission without an answer, seen from outside; return whether that is known."""
-        if self.life.witness != "listener" or not self.journal.in_doubt(self.life):
+        if not self._is_outside or not self.journal.in_doubt(self.life):
             return True
         return snapshot.follow(self.journal, self.comfy, self.life, self.goes_on)
 
-    def _settled(self, job: Job, here: Collection[str]) -> int | None:
-        """Find the job, or submit it; return how many came into the queue by that, None: nobody knows."""
+    def _settled(self, job: Job, here: Collection[str]) -> bool | None:
+        """Find the job, or submit it; return whether it came into the queue by that, None: nobody knows."""
         if job.prompt_id in here:
             self.journal.found(job, self.life, State.QUEUED)
-            return 0
+            return False
         ended = self.comfy.ended(job.prompt_id, job.number)
         if ended is None:
-            self._doubt(job, "it can't be told whether it has ended")
+            self._doubt(job, self.unseen)
+            if self.unseen[job.prompt_id] >= LOOKS:
+                self._set_aside(job, "it can't be told whether it has ended")
             return None
         if ended.state is not None:
             self.journal.found(job, self.life, ended.state, ended.note)
-            return 0
-        if self.doubts.get(job.prompt_id, 0) >= TRIES:
+            return False
+        if self.lost[job.prompt_id] >= TRIES:
             self._set_aside(job, f"it could not be submitted in {TRIES} tries")
-            return 0
+            return False
         body = self.journal.body(job.seq)
         if body is None:
             self._set_aside(job, "its graph is not kept, since it could not be written down")
-            return 0
+            return False
         return self._submitted(job, body)
 
-    def _submitted(self, job: Job, body: dict[str, object]) -> int | None:
+    def _submitted(self, job: Job, body: dict[str, object]) -> bool | None:
         # the extension writes it down itself, before it answers
-        if self.life.witness == "listener" and not self.journal.submitting(job, self.life):
-            return 0  # somebody has dropped it since it was looked for
+        if self._is_outside and not self.journal.submitting(job, self.life):
+            return False  # somebody has dropped it since it was looked for
         reply = self.comfy.submit(job.prompt_id, job.number, body)
         if reply.taken is Taken.YES:
             self.refused.pop(job.prompt_id, None)
             self.journal.found(job, self.life, State.QUEUED, _note(job, reply), reply.prompt_id)
-            return 1
+            return True
         if reply.taken is Taken.NO:
             self._refuse(job, f"ComfyUI refuses it now: {reply.text}")
-            return 0
-        self._doubt(job, reply.text)
+            return False
+        self._doubt(job, self.lost)
         return None
 
-    def _doubt(self, job: Job, why: str) -> None:
+    def _doubt(self, job: Job, count: Counter[str]) -> None:
         """Let some time pass before the next try; a job that nothing can be told of must not hold up the others."""
         self.doubted = time.monotonic()
-        self.doubts[job.prompt_id] = self.doubts.get(job.prompt_id, 0) + 1
-        if self.doubts[job.prompt_id] > 2 * TRIES:
-            self._set_aside(job, why)
+        count[job.prompt_id] += 1
 
     def _refuse(self, job: Job, why: str) -> None:
         """Have a job that is refused tried again, and set aside once that has gone on for long."""
@@ -160,7 +170,9 @@ class Replay:
             self._set_aside(job, why)
 
     def _set_aside(self, job: Job, why: str) -> None:
+        """Put a job into quarantine; should an operator have it tried again, it begins anew."""
         self.refused.pop(job.prompt_id, None)
+        del self.lost[job.prompt_id], self.unseen[job.prompt_id]
         if self.journal.set_aside(job, why):
             self.aside(job, why)
 

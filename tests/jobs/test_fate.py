@@ -9,7 +9,7 @@ import pytest
 
 from comfy_supervisor.jobs import fate
 from comfy_supervisor.jobs.fate import MET, SUSPECTED, Policy
-from comfy_supervisor.jobs.job import Guilt, Job, State, Waits
+from comfy_supervisor.jobs.job import SUBMITTED, Guilt, Job, State, Waits
 
 NOW = 1_000_000.0
 AGE = 100.0
@@ -20,10 +20,10 @@ CELLS = list(
         Guilt,
         (QUEUED, RUNNING),
         ("", "user", "listener", "obeyed"),
-        (0, 1, 2),
-        (0, 1, 2),
+        (0, 1, 2, 3),
+        (0, 1, 2, 3),
         ("always", "crash", "never"),
-        (0, 1),
+        (NOW, NOW - AGE, NOW - AGE - 0.1, 1.0),
     )
 )
 
@@ -42,8 +42,8 @@ def test_every_cell(guilt: Guilt) -> None:
     for cell in CELLS:
         if cell[0] is not guilt:
             continue
-        _, plain, asked, suspect, victim, how, old = cell
-        job = replace(plain, asked=asked, suspect=suspect, victim=victim, accepted=NOW - old * 2 * AGE)
+        _, plain, asked, suspect, victim, how, accepted = cell
+        job = replace(plain, asked=asked, suspect=suspect, victim=victim, accepted=accepted)
         after = fate.after_death(job, guilt, Policy(how, AGE), NOW)
         assert after.life is None, cell
         ran = job.state is State.RUNNING
@@ -55,8 +55,16 @@ def test_every_cell(guilt: Guilt) -> None:
         assert (after.suspect, after.victim) == (suspect + charged, victim + met), cell
         aside = after.suspect >= SUSPECTED or after.victim >= MET
         assert after.state is (State.QUARANTINED if aside else State.QUEUED), cell
-        assert after.waits is (Waits.NOT if aside else _waits(guilt, how, bool(old))), cell
-        assert after.asked == "", cell
+        assert after.waits is (Waits.NOT if aside else _waits(guilt, how, accepted < NOW - AGE)), cell
+        assert (after.asked, after.guessed) == ("", False), cell
+
+
+@pytest.mark.parametrize("note", ["a note", "what was said of it", ""])
+def test_what_was_noted_of_a_job_is_kept(note: str) -> None:
+    """But not that nobody knows whether it was taken: now it was not."""
+    for job, kept in ((QUEUED, note), (RUNNING, note), (replace(QUEUED, note=SUBMITTED), "")):
+        after = fate.after_death(replace(job, note=job.note or note), Guilt.VICTIM, Policy(), NOW)
+        assert after.note == kept
 
 
 @pytest.mark.parametrize("suspect", [0, 1])

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
-from comfy_supervisor.jobs import replay
+from comfy_supervisor.jobs import replay as replaying
 from comfy_supervisor.jobs.comfy import Ending, Reply, Taken, _ending
-from comfy_supervisor.jobs.job import Guilt, Job, Process, State
-from comfy_supervisor.jobs.replay import DOUBT, PATIENCE, RARELY, REFUSED, TRIES, Replay
+from comfy_supervisor.jobs.job import Guilt, Job, Life, Process, State
+from comfy_supervisor.jobs.replay import Replay
 
 from .conftest import Kept, Server
 
 LOST = Reply(Taken.UNKNOWN, "HTTP 500")
+DOUBT, REFUSED, PATIENCE = 2.0, 30.0, 600.0
+"""Seconds that are waited after a submission without an answer, between two tries of what is refused, and for these."""
 
 
 @pytest.fixture
 def begun(kept: Kept, server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Replay]:
     """Begin a replay of some jobs that a dead life has left behind."""
-    monkeypatch.setattr(replay, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(replaying, "time", SimpleNamespace(monotonic=lambda: 0.0))
 
     def begin(*prompt_ids: str, goes_on: Callable[[], bool] = lambda: True) -> Replay:
         dead = kept.life(1)
@@ -67,24 +70,43 @@ def test_what_is_refused_is_tried_again_and_the_others_go_on(
     turns.say = said.append
     server.refuses = {"a": "no such model", "c": "no such model"}
     assert not turns.turn(10.0)
-    assert not turns.turn(10.0 + REFUSED - 1.0), "not at each turn"
+    assert not turns.turn(10.0 + REFUSED - 0.5), "not at each turn"
     assert server.submitted == ["a", "b", "c"]
     assert (kept.job("a").state, kept.job("a").note) == (State.QUEUED, "ComfyUI refuses it now: no such model")
     assert [kept.job(each).life for each in "abc"] == [None, 2, None]
     assert said == ["job a: ComfyUI refuses it now: no such model; such jobs are tried again for 10 minutes"]
-    server.refuses = {}
-    assert turns.turn(10.0 + REFUSED)
+    assert not turns.turn(10.0 + REFUSED)
     assert server.submitted == ["a", "b", "c", "a", "c"]
+    server.refuses = {}
+    assert not turns.turn(10.0 + 2 * REFUSED - 0.5), "nor later on"
+    assert turns.turn(10.0 + 3 * REFUSED)
+    assert server.submitted == ["a", "b", "c", "a", "c", "a", "c"]
     assert (kept.job("a").life, kept.job("a").note) == (2, "")
 
 
-def test_what_is_refused_for_long_is_set_aside(kept: Kept, server: Server, begun: Callable[..., Replay]) -> None:
+def test_what_comes_while_another_is_refused_leaves_that_to_be_done(
+    kept: Kept, server: Server, begun: Callable[..., Replay]
+) -> None:
+    turns = begun("a")
+    server.refuses = {"a": "no such model"}
+    assert not turns.turn(10.0)
+    life = kept.life(3)
+    kept.accept(life, "b")
+    kept.settle(life)
+    assert not turns.turn(20.0)
+    assert server.submitted == ["a", "b"]
+
+
+@pytest.mark.parametrize("late", [0.0, 1.0])
+def test_what_is_refused_for_long_is_set_aside(
+    kept: Kept, server: Server, begun: Callable[..., Replay], late: float
+) -> None:
     """And with an operator's word, it is given as much time again."""
     turns = begun("a", "b")
     server.refuses = {"a": "no such node"}
     for tries in range(int(PATIENCE / REFUSED)):
         assert not turns.turn(10.0 + tries * REFUSED)
-    assert turns.turn(10.0 + PATIENCE)
+    assert turns.turn(10.0 + PATIENCE + late)
     assert (kept.job("a").state, kept.job("a").note) == (State.QUARANTINED, "ComfyUI refuses it now: no such node")
     assert kept.job("b").life == 2
     kept.journal.retry(kept.job("a"))
@@ -152,13 +174,91 @@ def test_one_that_stays_in_doubt_is_set_aside_after_a_last_look(
     kept: Kept, server: Server, begun: Callable[..., Replay]
 ) -> None:
     turns = begun("a", "b")
-    server.replies = [LOST] * TRIES
-    for turn in range(1, TRIES + 1):
+    server.replies = [LOST] * 3
+    for turn in range(1, 4):
         assert not turns.turn(10.0 * turn)
     assert kept.job("a").state is State.QUEUED
     assert turns.turn(1000.0)
     assert (kept.job("a").state, kept.job("b").life) == (State.QUARANTINED, 2)
-    assert server.submitted == ["a"] * TRIES + ["b"]
+    assert kept.job("a").note == "it could not be submitted in 3 tries"
+    assert server.submitted == ["a"] * 3 + ["b"]
+    assert kept.journal.retry(kept.job("a")), "an operator has it tried again"
+    assert turns.turn(1010.0)
+    assert server.submitted == ["a"] * 3 + ["b", "a"]
+
+
+def test_one_whose_end_can_not_be_told_is_set_aside_and_the_others_go_on(
+    kept: Kept, server: Server, begun: Callable[..., Replay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its history may be too long to be read; who was asked in vain for a while has not been submitted for that."""
+    turns, ended, silent = begun("a", "b"), server.ended, {"a", "b"}
+    monkeypatch.setattr(server, "ended", lambda each, number: None if each in silent else ended(each, number))
+    for turn in range(1, 6):
+        assert not turns.turn(10.0 * turn)
+    assert kept.waiting() == ["a", "b"]
+    assert not turns.turn(60.0)
+    assert (kept.job("a").state, kept.job("a").note) == (State.QUARANTINED, "it can't be told whether it has ended")
+    for turn in range(7, 12):
+        assert not turns.turn(10.0 * turn)
+    silent.clear()
+    assert turns.turn(120.0)
+    assert (server.submitted, kept.job("b").life) == (["b"], 2)
+    assert kept.journal.retry(kept.job("a"))
+    silent.add("a")
+    assert not turns.turn(130.0)
+    assert kept.waiting() == ["a"], "an operator has it looked for again"
+
+
+@pytest.fixture
+def suspected(kept: Kept, server: Server, begun: Callable[..., Replay]) -> Replay:
+    """Begin a replay of ``a``, and then of the suspect ``x``."""
+    turns = begun("a")
+    life = kept.life(3)
+    kept.accept(life, "x", state=State.RUNNING)
+    kept.settle(life, Guilt.SUSPECT)
+    return turns
+
+
+def _has_ended(kept: Kept, server: Server, turns: Replay) -> None:
+    server.history = {"a": Ending(State.DONE)}
+
+
+def _is_lost(kept: Kept, server: Server, turns: Replay) -> None:
+    turns.lost["a"] = 3
+
+
+def _is_not_kept(kept: Kept, server: Server, turns: Replay) -> None:
+    seq = kept.job("a").seq
+    with kept.journal._transaction() as sql:
+        sql.execute("DELETE FROM bodies WHERE seq = ?", (seq,))
+
+
+def _is_refused(kept: Kept, server: Server, turns: Replay) -> None:
+    server.refuses = {"a": "no such model"}
+    turns.refused["a"] = (10.0 - PATIENCE, 10.0 - REFUSED)
+
+
+def _is_dropped(kept: Kept, server: Server, turns: Replay) -> None:
+    """Just before its submission, seen from outside."""
+    turns.life = replace(turns.life, witness="listener")
+    submitting = kept.journal.submitting
+
+    def drops(job: Job, life: Life) -> bool:
+        if job.prompt_id == "a":
+            kept.journal.drop(job)
+        return submitting(job, life)
+
+    kept.journal.submitting = drops  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("why", [_has_ended, _is_lost, _is_not_kept, _is_refused, _is_dropped])
+def test_a_suspect_is_alone_when_the_one_before_does_not_come_into_the_queue(
+    kept: Kept, server: Server, suspected: Replay, why: Callable[[Kept, Server, Replay], None]
+) -> None:
+    why(kept, server, suspected)
+    assert suspected.turn(10.0)
+    assert server.submitted[-1] == "x"
+    assert kept.job("a").state not in (State.QUEUED, State.RUNNING)
 
 
 def test_a_suspect_goes_last_and_alone(kept: Kept, server: Server, begun: Callable[..., Replay]) -> None:
@@ -191,12 +291,15 @@ def test_a_queue_that_only_suspects_wait_for_is_rarely_looked_at(
     kept.settle(life, Guilt.SUSPECT)
     assert not turns.turn(10.0)
     server.asked.clear()
-    for second in range(11, 11 + int(RARELY)):
+    for second in range(11, 41):
         assert not turns.turn(float(second))
     assert server.asked == ["queue"]
+    assert not turns.turn(41.0)
+    assert server.asked == ["queue", "queue"]
     server.items = {}
-    assert turns.turn(11 + 2 * RARELY)
+    assert turns.turn(71.0)
     assert server.submitted == ["x", "y"]
+    assert kept.job("x").state is State.QUEUED, "what the extension has written stands"
 
 
 def test_what_an_operator_drops_in_the_midst_is_neither_submitted_nor_set_aside(
@@ -234,7 +337,7 @@ def test_from_outside_a_suspect_is_alone_once_the_one_before_is_known_to_have_en
     assert not turns.turn(20.0)
     assert server.submitted == ["a"]
     server.told, server.history = True, {"a": Ending(State.DONE)}
-    assert turns.turn(20.0 + RARELY)
+    assert turns.turn(50.0)
     assert (kept.job("a").state, server.submitted) == (State.DONE, ["a", "b"])
 
 
@@ -259,6 +362,12 @@ def test_from_outside_a_submission_without_an_answer_is_looked_for(kept: Kept, s
     assert turns.turn(time.monotonic() + DOUBT)
     assert server.submitted == ["a"] * (1 if came else 2)
     assert (kept.job("a").life, kept.job("a").note) == (turns.life.id, "")
+
+
+def test_from_outside_the_queue_is_looked_at_once_where_nothing_is_in_doubt(kept: Kept, server: Server) -> None:
+    """It may be long."""
+    assert outside(kept, server, "a").turn(10.0)
+    assert server.asked == ["queue", "ended a", "submit a"]
 
 
 def test_from_outside_what_is_refused_waits_in_nobodys_queue(kept: Kept, server: Server) -> None:
@@ -290,14 +399,15 @@ def test_it_ends_with_the_life(kept: Kept, server: Server, begun: Callable[..., 
     assert kept.waiting() == ["b", "c"]
 
 
+@pytest.mark.parametrize("new", ["new", "other"])
 def test_a_release_that_chooses_ids_itself_runs_it_under_another(
-    kept: Kept, server: Server, begun: Callable[..., Replay]
+    kept: Kept, server: Server, begun: Callable[..., Replay], new: str
 ) -> None:
     """And there are not two of it in the journal."""
-    server.replies = [Reply(Taken.YES, prompt_id="new")]
+    server.replies = [Reply(Taken.YES, prompt_id=new)]
     assert begun("old").turn(10.0)
     assert kept.journal.job("old") is None
-    assert kept.job("new").note == "was old: this ComfyUI chooses its jobs' ids"
+    assert kept.job(new).note == "was old: this ComfyUI chooses its jobs' ids"
     assert kept.journal.tally().queued == 1
 
 
