@@ -70,7 +70,7 @@ class Journal:
     def version(self) -> int:
         """Return a number that changes whenever somebody else has changed the journal."""
         with self._transaction(_READ) as sql:
-            return hash((self._inode, int(sql.execute("PRAGMA data_version").fetchone()[0])))
+            return hash((self._inode, *sql.execute("PRAGMA data_version").fetchone()))
 
     def newest_life(self) -> Life | None:
         """Return the life that began last; None: there was none yet."""
@@ -200,7 +200,7 @@ class Journal:
         """Return a job's graph and what came with it, as ``POST /prompt`` takes it; None: it isn't kept."""
         with self._transaction(_READ) as sql:
             row = sql.execute("SELECT body FROM bodies WHERE seq = ?", (seq,)).fetchone()
-        return _body(row[0]) if row else None
+        return _body(*row) if row else None
 
     def submitting(self, job: Job, life: Life) -> bool:
         """Note that a job is about to be submitted, where nobody within that life does; return whether it may be."""
@@ -381,7 +381,7 @@ def _life(row: tuple[Any, ...]) -> Life:
 
 def _number(row: tuple[Any, ...]) -> int:
     with _sensible(row, (int,)):
-        return int(row[0])
+        return int(*row)
 
 
 def _followed(life: Life, lives: Iterable[Life]) -> Life:
@@ -456,5 +456,7 @@ def _arranged(
 
 def _next_number(sql: sqlite3.Connection) -> int:
     """Return a number that no job was submitted again with: ComfyUI runs them in its order, and knows it by it."""
-    (last,) = sql.execute("SELECT max(number) FROM jobs WHERE number >= ? AND number < ?", (BAND, BAND / 2)).fetchone()
+    (last,) = sql.execute(
+        "SELECT max(number) FROM jobs WHERE number >= ? AND number < ?", (BAND, rows.REPLAYED)
+    ).fetchone()
     return int(BAND if last is None else last + 1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +18,8 @@ from typing import IO
 import pytest
 
 from comfy_supervisor.extension.comfy_supervisor_bridge import store
-from comfy_supervisor.jobs.job import Guilt, Process, State, Tally, Waits
-from comfy_supervisor.jobs.journal import BAND, DamagedError, Journal, JournalError
+from comfy_supervisor.jobs.job import Guilt, Job, Life, Process, State, Tally, Waits
+from comfy_supervisor.jobs.journal import DamagedError, Journal, JournalError
 
 from .conftest import Kept
 
@@ -58,13 +59,30 @@ def test_numbers_ascend_and_never_repeat(kept: Kept) -> None:
     given: list[float] = []
     for death in range(1, 6):
         life = kept.life(death)
-        kept.accept(life, f"new-{death}", first=-1e300)
+        for user, number in (("a", -1e300), ("b", -1e12), ("c", -9e11)):
+            kept.accept(life, f"new-{death}-{user}", first=number)
         for prompt_id in kept.waiting():
             kept.journal.found(kept.job(prompt_id), life, State.QUEUED)
         given += [job.number for job in kept.settle(life)]
     assert given == sorted(set(given))
-    assert min(given) >= BAND
-    assert max(given) < BAND / 2
+    assert (min(given), max(given) < -1e12) == (-2e12, True)
+
+
+@pytest.mark.parametrize(("jobs", "cause"), [("a", ""), ("ab", ""), ("abc", ""), ("ab", "stalled")])
+def test_whether_a_job_is_only_thought_to_have_run_is_known(kept: Kept, jobs: str, cause: str) -> None:
+    """Alone it did; and what the listener ended a life for, it has seen run."""
+    process = Process("boot", 1, 1.0)
+    life = kept.journal.begin_life(process, time.time())
+    kept.accept(life, *jobs)
+    kept.journal.blame(process, cause, Guilt.SUSPECT)
+    seen: list[Job] = []
+    blamed = kept.journal.newest_life()
+    assert blamed
+    kept.journal.settle(blamed, Guilt.SUSPECT, lambda job: seen.append(job) or job)  # type: ignore[func-returns-value]
+    assert [(job.prompt_id, job.state) for job in seen] == [
+        (each, State.QUEUED if number else State.RUNNING) for number, each in enumerate(jobs)
+    ]
+    assert [job.guessed for job in seen] == [len(jobs) > 1 and not cause, *[False] * (len(jobs) - 1)]
 
 
 def test_of_a_life_seen_from_outside_the_first_is_taken_for_the_one_that_ran(kept: Kept) -> None:
@@ -89,6 +107,7 @@ def test_jobs_of_a_life_that_the_journal_does_not_know_are_those_of_a_dead_one(k
     kept.accept(replace(current, id=0), "a", "b")
     kept.accept(current, "c")
     (unknown,) = kept.journal.unsettled(current)
+    assert unknown == Life(0, "", "", 0, 0.0, "extension", "", None)
     assert [job.prompt_id for job in kept.settle(unknown)] == ["a", "b"]
     assert kept.waiting() == ["a", "b"]
     assert kept.journal.unsettled(current) == []
@@ -102,6 +121,64 @@ def test_jobs_of_what_is_no_life_are_a_sign_of_damage(kept: Kept) -> None:
         sql.execute("UPDATE jobs SET life = 99 WHERE prompt_id = 'b'")
     with pytest.raises(DamagedError, match="makes no sense"):
         kept.journal.unsettled(life)
+
+
+NONSENSE = {
+    "UPDATE jobs SET waits = 'long'": "'long' is not a valid Waits",
+    "UPDATE jobs SET number = 'x'": "makes no sense: 1$",
+    "UPDATE lives SET guilt = 'x'": "'x' is not a valid Guilt",
+    "UPDATE lives SET pid = 'x'": "makes no sense: 1$",
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+def test_a_row_that_makes_no_sense_is_a_sign_of_damage(kept: Kept, nonsense: str) -> None:
+    kept.accept(kept.life(1), "a")
+    with kept.journal._transaction() as sql:
+        sql.execute(nonsense)
+    with pytest.raises(DamagedError, match=NONSENSE[nonsense]):
+        kept.journal.newest_life() if "lives" in nonsense else kept.journal.jobs()
+
+
+def test_what_can_not_be_told_in_words_is_damage(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite quotes the file, and Python 3.10 takes that for text."""
+
+    def fails(*_: object) -> None:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    monkeypatch.setattr(store, "connect", fails)
+    with pytest.raises(DamagedError, match="can't decode"):
+        kept.journal.jobs()
+
+
+@pytest.mark.parametrize("deed", [Journal.jobs, Journal.put_aside])
+def test_a_folder_that_is_gone_is_an_error_of_the_journals(tmp_path: Path, deed: Callable[[Journal], object]) -> None:
+    with pytest.raises(JournalError, match=r"none/journal.sqlite: No such file or directory$"):
+        deed(Journal(tmp_path / "none"))
+
+
+def test_a_folder_that_is_in_use_for_long_is_an_error_of_the_journals(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_supervisor.jobs.journal.PATIENCE", 0.05)
+    folder = os.open(Path(kept.journal.file).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with pytest.raises(JournalError, match="its folder is locked"):
+            kept.journal.put_aside()
+    finally:
+        os.close(folder)
+
+
+@pytest.mark.parametrize("other", [-1, 1])
+def test_the_file_that_lies_there_now_is_read(kept: Kept, other: int) -> None:
+    kept.journal.jobs()
+    first = kept.journal._connection
+    kept.journal.jobs()
+    assert kept.journal._connection is first
+    kept.journal._inode += other
+    kept.journal.jobs()
+    assert kept.journal._connection is not first
 
 
 @pytest.mark.parametrize("blamed", [False, True])
@@ -156,7 +233,7 @@ def test_no_retry_of_what_is_not_set_aside(kept: Kept, state: str, life: bool) -
     """Or it would run twice at a time."""
     kept.accept(kept.life(1), "a", state=State(state))
     before = kept.job("a")
-    kept.journal.retry(before)
+    assert not kept.journal.retry(before)
     assert (kept.job("a").life, kept.job("a").state, kept.job("a").number) == (1, State(state), 0.0)
 
 
@@ -168,7 +245,7 @@ def test_retry_forgives_and_queues_it_last(kept: Kept) -> None:
     kept.journal.found(kept.job("a"), again, State.RUNNING)
     kept.settle(again, Guilt.SUSPECT)
     assert kept.job("a").state is State.QUARANTINED
-    kept.journal.retry(kept.job("a"))
+    assert kept.journal.retry(kept.job("a"))
     job = kept.job("a")
     assert (job.state, job.suspect, job.waits, job.life) == (State.QUEUED, 0, Waits.NOT, None)
     assert job.number > kept.job("b").number
@@ -182,6 +259,54 @@ def test_drop_is_for_what_is_as_it_was_seen(kept: Kept) -> None:
     assert not kept.journal.drop(seen)
     assert kept.journal.drop(kept.job("a"))
     assert (kept.job("a").state, kept.journal.body(seen.seq)) == (State.DELETED, None)
+
+
+GRAPH = '"prompt":{},"extra_data":{},"outputs":[]'
+
+
+@pytest.mark.parametrize(
+    ("text", "is_kept"),
+    [
+        (f"{{{GRAPH}}}", True),
+        (f'{{{GRAPH},"of a later version":1}}', True),
+        ('{"prompt":{},"extra_data":{}}', False),
+        ('{"prompt":{},"extra_data":[],"outputs":[]}', False),
+        ('["prompt","extra_data","outputs"]', False),
+        ("{", False),
+        ("[" * 100_000, False),
+        (b"{}", False),
+    ],
+    ids=["one", "more", "less", "no extra_data", "a list", "no JSON", "too deep", "no text"],
+)
+def test_a_graph_that_makes_no_sense_is_none(kept: Kept, text: object, is_kept: bool) -> None:
+    kept.accept(kept.life(1), "a")
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE bodies SET body = ?", (text,))
+    assert (kept.journal.body(1) is not None) is is_kept
+
+
+def test_a_users_word_that_reaches_comfyui_by_us_is_the_users(kept: Kept) -> None:
+    kept.accept(kept.life(1), "a", "b", state=State.RUNNING)
+    assert kept.journal.ask("a", by="user")
+    assert kept.journal.ask("b")
+    assert [kept.job(each).asked for each in "ab"] == ["user", "listener+"]
+
+
+def test_a_job_is_found_by_how_its_id_begins(kept: Kept) -> None:
+    """But one whose whole id that is, is meant alone."""
+    kept.accept(kept.life(1), "ab", "abc", "abcd", "b")
+    for text, found in (("ab", ["ab"]), ("a", ["ab", "abc", "abcd"]), ("abc", ["abc"]), ("c", [])):
+        assert [job.prompt_id for job in kept.journal.beginning(text)] == found
+
+
+def test_jobs_are_counted_by_where_they_are(kept: Kept) -> None:
+    life = kept.life(1)
+    for count, state in enumerate(State, 1):
+        kept.accept(life, *(f"{state.value}-{number}" for number in range(count)), state=state)
+    assert kept.journal.tally() == Tally(1, 2, 0, 6, 3, 4, 5)
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE jobs SET life = NULL WHERE prompt_id LIKE '%-0'")
+    assert kept.journal.tally() == Tally(0, 2, 1, 6, 3, 4, 5)
 
 
 def test_a_job_that_fails_when_it_is_run_again_without_its_keys_says_so(kept: Kept) -> None:
