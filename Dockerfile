@@ -29,17 +29,18 @@ RUN apt-get update \
 COPY --from=build /wheels /wheels
 # The last link is for supervisorctl, which looks there by itself.
 RUN python3 -m venv /opt/comfy-supervisor \
-    && /opt/comfy-supervisor/bin/pip install --no-cache-dir /wheels/*.whl \
+    && /opt/comfy-supervisor/bin/pip install --no-cache-dir "$(echo /wheels/*.whl)[notify]" \
     && ln -s /opt/comfy-supervisor/bin/comfy-supervisor /opt/comfy-supervisor/bin/supervisorctl /usr/local/bin/ \
     && ln -s /var/lib/comfy-supervisor/supervisord.conf /etc/supervisord.conf
 
+# The two folders are there without a ComfyUI, too: a volume gets the owner of what it is mounted over.
 USER ${UID}
 RUN if [ -n "${COMFYUI_VERSION}" ]; then \
         git clone --quiet --depth 1 --branch "${COMFYUI_VERSION}" https://github.com/comfyanonymous/ComfyUI /opt/ComfyUI \
-        && mkdir --parents /opt/ComfyUI/input /opt/ComfyUI/user \
         && python3 -m venv /opt/ComfyUI/venv \
         && /opt/ComfyUI/venv/bin/pip install --no-cache-dir --requirement /opt/ComfyUI/requirements.txt; \
-    fi
+    fi \
+    && mkdir --parents /opt/ComfyUI/input /opt/ComfyUI/user
 
 # Within the container it listens on every address, or no port of it could be published; who may reach it is then
 # decided by what is published: compose.yaml publishes to this machine alone.

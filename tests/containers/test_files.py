@@ -63,9 +63,11 @@ def test_supervisorctl_finds_what_it_asks_where_it_looks_by_itself() -> None:
 
 
 def test_each_folder_that_outlives_the_container_belongs_to_the_account() -> None:
-    """An engine makes what is not there, as root's."""
+    """An engine makes what is not there, as root's; also where no ComfyUI is built in, and one's own is mounted."""
     kept = re.findall(r"^ +- [a-z]+:(/\S+)", COMPOSE, re.MULTILINE)
-    made = " ".join(re.findall(r"install --directory --owner comfyui .*|mkdir --parents .*", DOCKERFILE))
+    made = " ".join(
+        re.findall(r"^    && (?:install --directory --owner comfyui|mkdir --parents) .*", DOCKERFILE, re.MULTILINE)
+    )
     assert len(kept) == 3
     assert all(f" {folder} " in f"{made} " for folder in kept)
 
@@ -74,6 +76,13 @@ def test_it_runs_as_nobody_special_and_is_reached_from_this_machine_alone() -> N
     assert re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE) == ["${UID}"]
     ports = re.findall(r'^ +- "(.*:8188)"', COMPOSE, re.MULTILINE)
     assert ports == ["127.0.0.1:8188:8188"]
+    assert "security_opt:\n      - no-new-privileges:true\n    cap_drop:\n      - ALL\n" in COMPOSE
+
+
+def test_an_empty_version_builds_no_comfyui_in() -> None:
+    """``:-`` would put the default in its place: Compose's interpolation, as the shell's."""
+    assert "${COMFYUI_VERSION-v" in COMPOSE
+    assert 'ARG COMFYUI_VERSION=""\n' in DOCKERFILE
 
 
 def test_it_gets_the_time_that_an_orderly_end_takes() -> None:
