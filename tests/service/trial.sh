@@ -94,14 +94,18 @@ an_older_unit() {
 
 folders_elsewhere() {
     settings '[paths]' 'state = "/srv/cs/state"' 'logs = "/srv/cs/logs"'
-    sed -i 's|^directory = .*|&\nextra_args = ["--output-directory", "/data/out"]|' /etc/comfy-supervisor/comfy-supervisor.toml
-    install -d -o comfyui /data/out
+    sed -i 's|^directory = .*|&\nextra_args = ["--output-directory", "/data/out", "--extra-model-paths-config", "/data/models.yaml"]|' /etc/comfy-supervisor/comfy-supervisor.toml
+    install -d -o comfyui /data/out /data/loras
+    install -d -m 777 /data/vae
+    echo '{"elsewhere": {"loras": "/data/loras", "vae": "/data/vae"}}' >/data/models.yaml # JSON is YAML
     ours service install || fail "install with folders elsewhere"
     until_ "folders elsewhere, some of which were not there, and the API answers" 60 ask $api/queue
     [ "$(stat -c %U:%a /srv/cs/state)" = comfyui:700 ] || fail "the owner and mode of the state folder"
     as_the_service touch /data/out/image.png || fail "the output folder can't be written to"
+    as_the_service touch /data/loras/new || fail "the account's own models can't be added to"
     [ "$(grep Umask "/proc/$(main_pid)/status" | cut -f 2)" = 0027 ] || fail "the umask"
-    ! as_the_service touch /usr/local/x /srv/x /data/x 2>/dev/null || fail "more than that can be written to"
+    ! as_the_service touch /usr/local/x /srv/x /data/x /data/vae/x 2>/dev/null || fail "more than that can be written to"
+    [ -z "$(find /usr/local/x /srv/x /data/x /data/vae/x 2>/dev/null)" ] || fail "one of them was written to"
     say "ok: it writes there, and nowhere else"
 }
 
