@@ -2,7 +2,8 @@
 
 What is simulated: the clock, which goes on 5 s at each look, so that they follow each other as fast as they can; and
 3,000 looks stand for the week's 120,960, with jobs, faults and deaths as close to each other as in a bad week. What is
-real: watch, senses, policy, ledger and hand, supervisord, and the stand-in with its lives, jobs and faults.
+real: watch, senses, policy, ledger and hand, supervisord, and the stand-in with its lives, jobs and faults. Each look
+of a week is taken by test_week, which pretends these.
 """
 
 from __future__ import annotations
