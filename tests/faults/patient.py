@@ -39,6 +39,7 @@ RESTART = {"stop_seconds": 2, "first_delay": 1, "longest_delay": 2, "healthy_aft
 JOBS = {"extension": False, "replay": "never"}
 """What ComfyUI dies of is not to come back, and shows itself from outside alone: test_jobs has the rest."""
 
+MAIN_PROGRAM = "comfy_supervisor.eventlisteners.comfyui_health"
 ENDS = ("restart", "kill")
 _NODES = Path(__file__).with_name("custom_nodes")
 _TRACER = Path(__file__).with_name("tracer.py")
@@ -178,14 +179,15 @@ class Patient(Service):
         """Return the listener's process."""
         return psutil.Process(self.pid("comfyui-health"))
 
-    def inject(self, code: str) -> None:
+    def inject(self, code: str, *whom: str) -> None:
         """Have the listener execute this in its next life before its own first line, as a broken package might.
 
-        The service has to be started after the first time: only then does it run in the virtual environment.
+        Or whoever has one of these words in its command. The service has to be started after the first time: only then
+        does it run in the virtual environment.
         """
         self.apart = True
         packages = next(self.python.parent.parent.glob("lib/*/site-packages"))
-        guard = "import sys\nif 'comfy_supervisor.eventlisteners.comfyui_health' in sys.orig_argv:\n"
+        guard = f"import sys\nif set(sys.orig_argv) & {set(whom or (MAIN_PROGRAM,))}:\n"
         (packages / "injected.py").write_text(guard + textwrap.indent(textwrap.dedent(code), "    "))
         (packages / "zz-injected.pth").write_text("import injected\n")
 

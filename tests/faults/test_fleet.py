@@ -13,6 +13,8 @@ from tests.nvml import Nvml
 from tests.support import wait_until
 
 NAMES = ("gpu0", "gpu1", "gpu2")
+SOON = 20.0
+"""Seconds for each thing that is to happen, as everything is scaled down here."""
 
 
 @pytest.fixture
@@ -39,16 +41,16 @@ def test_all_at_once_are_nobodys_fault_but_what_really_died_runs_again(three: Pa
     for place in range(3):
         three.order("hold_answers", three.port + place)
     for name in NAMES:
-        three.wait_for_word("BLIND", instance=name)
-        three.wait_for_alert("api_unresponsive", name)
+        three.wait_for_word("BLIND", instance=name, deadline=SOON)
+        three.wait_for_alert("api_unresponsive", name, SOON)
     three.stays(3.0, "comfyui:gpu0")
     assert pids(three) == before
     os.kill(before[2], signal.SIGSTOP)
-    three.wait_for_next_life(before[2], "comfyui:gpu2")
+    three.wait_for_next_life(before[2], "comfyui:gpu2", SOON)
     for place in range(2):
         three.order("recover", three.port + place)
     for name in NAMES:
-        three.wait_for_word("IDLE", instance=name)
+        three.wait_for_word("IDLE", instance=name, deadline=SOON)
     assert pids(three)[:2] == before[:2], three.story()
     assert [len(three.restarts(name)) for name in NAMES] == [0, 0, 1]
 

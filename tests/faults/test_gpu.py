@@ -20,6 +20,8 @@ QUICKLY = """
     listener.GpuWatch = lambda: watch.Watch(watch.Pace(period=1.0, fresh=3.0, first_delay=2.0))
 """
 """NVML is looked at every second, not every five."""
+SOON = 20.0
+"""Seconds for each thing that is to happen, as everything is scaled down here."""
 
 
 @pytest.fixture
@@ -48,18 +50,18 @@ def is_killed_when_stopped(patient: Patient) -> int:
     """Stop ComfyUI by a signal, and return the process that runs in its place then."""
     pid = patient.pid()
     os.kill(pid, signal.SIGSTOP)
-    return patient.wait_for_next_life(pid)
+    return patient.wait_for_next_life(pid, deadline=SOON)
 
 
 def test_lost_while_it_runs(one: Patient, nvml: Nvml) -> None:
     """Fault 35: GPU_FAULT and held, no loop; an operator who has mended it starts it in any way, and it stays."""
     is_lost_and_held(one, nvml, times=1)
     one.ok("start")
-    one.wait_for_word("IDLE", instance="gpu0")
+    one.wait_for_word("IDLE", instance="gpu0", deadline=SOON)
     one.stays(3.0)  # longer than it takes to look at the GPU once more
     is_lost_and_held(one, nvml, times=2)
     assert one.supervisorctl("restart", "comfyui").returncode == 0
-    one.wait_for_word("IDLE", instance="gpu0")
+    one.wait_for_word("IDLE", instance="gpu0", deadline=SOON)
     one.stays(3.0)
     assert len(one.restarts("gpu0")) == 2
 
@@ -70,14 +72,14 @@ def is_lost_and_held(one: Patient, nvml: Nvml, times: int) -> None:
     helper(one)
     for function in ("nvmlDeviceGetUUID", "nvmlDeviceGetHandleByIndex_v2"):
         nvml.fail("GPU_IS_LOST", function, card=0)
-    one.wait_for_word("GPU_FAULT", instance="gpu0")
-    held = one.wait_for_next_life(pid)
-    one.wait_for(lambda: one.log().count("waiting (gpu_fault)") > holds, what="held")
+    one.wait_for_word("GPU_FAULT", instance="gpu0", deadline=SOON)
+    held = one.wait_for_next_life(pid, deadline=SOON)
+    one.wait_for(lambda: one.log().count("waiting (gpu_fault)") > holds, SOON, "held")
     one.stays(3.0)
     assert one.info().pid == held
     assert len(one.restarts("gpu0")) == times
     assert "GPU 0" in one.status()[0]["text"]
-    pages = wait_until(lambda: [each for each in incidents(one) if each["kind"] == "gpu_fault"][times - 1 :])
+    pages = wait_until(lambda: [each for each in incidents(one) if each["kind"] == "gpu_fault"][times - 1 :], SOON)
     assert pages[0]["cause"] == "gpu_lost"
     assert "gpu.json" in pages[0]["files"]
     nvml.mend()
@@ -91,8 +93,8 @@ def test_an_error_that_often_is_the_programs_own(one: Patient, nvml: Nvml) -> No
     assert one.restarts("gpu0") == []
     pid = one.pid()
     one.order("hold_answers")
-    after = one.wait_for_next_life(pid)
-    one.wait_for_word("IDLE", instance="gpu0")
+    after = one.wait_for_next_life(pid, deadline=SOON)
+    one.wait_for_word("IDLE", instance="gpu0", deadline=SOON)
     one.stays(3.0)
     assert one.info().pid == after
     assert len(one.restarts("gpu0")) == 1
@@ -103,10 +105,10 @@ def test_a_call_that_hangs(one: Patient, nvml: Nvml) -> None:
     stuck = helper(one).pid
     nvml.hang("nvmlDeviceGetUUID", card=0)
     is_killed_when_stopped(one)
-    one.wait_for_word("IDLE", instance="gpu0")
-    wait_until(lambda: not is_running(stuck), 60, "it is still there")
+    one.wait_for_word("IDLE", instance="gpu0", deadline=SOON)
+    wait_until(lambda: not is_running(stuck), SOON, "it is still there")
     is_killed_when_stopped(one)
-    one.wait_for_word("IDLE", instance="gpu0")
+    one.wait_for_word("IDLE", instance="gpu0", deadline=SOON)
     assert [verdict["cause"] for verdict in one.restarts("gpu0")] == ["process_stopped"] * 2
 
 
@@ -115,10 +117,10 @@ def test_no_library(one: Patient, nvml: Nvml) -> None:
     nvml.uninstall()
     listener = one.listener()
     listener.kill()
-    one.wait_for_next_life(listener.pid, "comfyui-health")
-    one.wait_for(lambda: one.log("comfyui-health").count("the GPUs can't be watched: ") == 1, what="that is said")
+    one.wait_for_next_life(listener.pid, "comfyui-health", SOON)
+    one.wait_for(lambda: one.log("comfyui-health").count("the GPUs can't be watched: ") == 1, SOON, "that is said")
     is_killed_when_stopped(one)
-    one.wait_for_word("IDLE", instance="gpu0")
+    one.wait_for_word("IDLE", instance="gpu0", deadline=SOON)
     one.stays(2.0)
     assert one.log("comfyui-health").count("the GPUs can't be watched: ") == 1
     assert [verdict["cause"] for verdict in one.restarts("gpu0")] == ["process_stopped"]
@@ -130,15 +132,15 @@ def test_a_driver_that_was_exchanged_under_it(one: Patient, nvml: Nvml) -> None:
     nvml.fail("LIB_RM_VERSION_MISMATCH")
     listener = one.listener()
     listener.kill()
-    one.wait_for_word("GPU_FAULT", instance="gpu0")
+    one.wait_for_word("GPU_FAULT", instance="gpu0", deadline=SOON)
     assert one.info().pid == pid
     assert one.restarts("gpu0") == []
     held = is_killed_when_stopped(one)
-    one.wait_for(lambda: "waiting (gpu_fault)" in one.log(), what="held")
+    one.wait_for(lambda: "waiting (gpu_fault)" in one.log(), SOON, "held")
     assert "different versions" in one.status()[0]["text"]
     nvml.mend()
     one.ok("start")
-    one.wait_for_word("IDLE", instance="gpu0")
+    one.wait_for_word("IDLE", instance="gpu0", deadline=SOON)
     assert one.info().pid == held
 
 
@@ -152,7 +154,7 @@ def test_places_that_were_swapped(fleet: Patient, nvml: Nvml) -> None:
     fleet.ok("apply")
     assert devices(fleet) == {"gpu0": "1", "gpu1": "0"}
     for name in ("gpu0", "gpu1"):
-        fleet.wait_for_word("IDLE", instance=name)
+        fleet.wait_for_word("IDLE", instance=name, deadline=SOON)
         assert fleet.restarts(name) == []
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.faults.conftest import discharged
@@ -189,10 +190,8 @@ def test_a_real_comfyuis_stacks_name_the_node_that_hangs(patient: Patient) -> No
 
 
 def test_what_hangs_does_not_hold_a_restart_up(tmp_path: Path) -> None:
-    """A py-spy that never answers, and an API that doesn't: within the time that the stacks may take."""
-    make_program(tmp_path / "py-spy", "exec sleep 100")
-    path = f"{tmp_path}:{os.environ['PATH']}"
-    with discharged(Patient({"PATH": path})) as patient:
+    """Fault 40: a py-spy that never answers, and an API that doesn't: within the time that the stacks may take."""
+    with discharged(Patient(with_py_spy(tmp_path, "exec sleep 100"))) as patient:
         patient.up()
         pid = patient.pid()
         patient.order("slow_loris")
@@ -200,5 +199,36 @@ def test_what_hangs_does_not_hold_a_restart_up(tmp_path: Path) -> None:
         found = wait_for(patient, "restart")
         assert "not within" in found["missing"]["py-spy"]
         assert "queue" in found["missing"]
-        asked = next(step["after"] for step in found["steps"] if "SIGINT" in step["what"])
-        assert asked < 3.0 + 2.0, "3 s and what a busy machine takes"
+        assert asked_after(found) < 3.0 + 2.0, "3 s and what a busy machine takes"
+
+
+def test_stacks_that_may_not_be_taken_do_not_hold_a_restart_up(tmp_path: Path) -> None:
+    """Fault 40: a py-spy that may not look, and an extension that can't open its file."""
+    with discharged(Patient(with_py_spy(tmp_path, "echo Permission Denied >&2; exit 1"))) as patient:
+        patient.settings(jobs={"extension": True})
+        patient.up()
+        run = Path(psutil.Process(patient.pid()).environ()["COMFY_SUPERVISOR_RUN"])
+        patient.ok("stop")
+        (run / "stacks.txt").unlink()
+        for name in ("stacks.txt", "stacks.1.txt"):  # which can't even be moved out of the way
+            (run / name / "full").mkdir(parents=True)
+        patient.ok("start")
+        patient.wait_for_word("IDLE")
+        pid = patient.pid()
+        patient.order("stall", deaf=True)
+        patient.submit(sleeper(60))
+        patient.wait_for_restart(pid, "stalled", SOON)
+        missing = wait_for(patient, "restart")["missing"]
+        assert (missing["py-spy"], missing["stacks"]) == ("Permission Denied", "the extension wrote none")
+        assert asked_after(wait_for(patient, "restart")) < 3.0 + 2.0, "3 s and what a busy machine takes"
+
+
+def with_py_spy(folder: Path, script: str) -> dict[str, str]:
+    """Return the environment in which py-spy is this."""
+    make_program(folder / "py-spy", script)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def asked_after(incident: dict[str, Any]) -> float:
+    """Return how many seconds after the decision the process was asked to end."""
+    return next(float(step["after"]) for step in incident["steps"] if "SIGINT" in step["what"])

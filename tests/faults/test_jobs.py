@@ -10,7 +10,7 @@ import requests
 
 from tests.faults.conftest import discharged
 from tests.faults.keeper import LONG, Keeper
-from tests.faults.patient import failing, sleeper
+from tests.faults.patient import STALL, failing, sleeper
 from tests.support import wait_until
 
 CRASH = {"1": {"class_type": "StandinCrash", "inputs": {"how": "segfault"}}}
@@ -238,3 +238,15 @@ def test_an_operator_can_say_no(replay: str, how: str, comes_back: bool) -> None
             keeper.wait_for_word("IDLE")
             assert keeper.shown(ids) == "queued queued"
             assert not keeper.queue()
+
+
+def test_steps_alone_keep_a_sleeping_job_and_without_them_it_is_asked_to_give_up(within: Keeper) -> None:
+    """Fault 7, with the extension: N for three times ``stall.after`` of steps alone; what is silent is a stall."""
+    steady = within.submit(sleeper(3 * STALL["after"] + 1.0, steps=20))
+    assert within.finished(steady)["status"]["status_str"] == "success"
+    assert not within.deeds("restart", "kill", "interrupt", "alert")
+    silent = within.submit(sleeper(60, silent=True))
+    within.wait_for(lambda: within.deeds("interrupt"), 20, "it is asked")
+    assert within.deeds("interrupt")[0]["prompt_id"] == silent
+    within.wait_for_states([silent], "quarantined")
+    assert not within.restarts()

@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.faults.patient import Patient, sleeper
+from tests.faults.patient import MAIN_PROGRAM, Patient, sleeper
 from tests.faults.test_incidents import incidents
 from tests.faults.trials import falls_ill_and_is_restarted, reconfigure, stopped, supervisords_log
+from tests.nvml import Nvml
 from tests.support import wait_until
 
+DAY = 86400
 UNSEEN = 6.0
 """Seconds: longer than the gap after which nothing that was unseen counts, as it is scaled down here."""
 
@@ -114,24 +117,27 @@ def test_stopped_for_long_while_a_job_runs(patient: Patient) -> None:
 
 CLOCK = """
     import sys, time
-    real, began, told = time.time, time.monotonic(), set()
+    real, told = time.time, set()
     def mad():
-        days = int((time.monotonic() - began) / 1.5) % 3 - 1
+        days = int(time.monotonic() / 1.5) % 3 - 1
         if days not in told:
             told.add(days)
             print("the clock is off by", days, "days", file=sys.stderr)
         return real() + days * 86400
     time.time = mad
+    print("a mad clock", file=sys.stderr)
 """
+"""A day forth and back each second and a half, at the same moments in each process."""
 
 
 def test_a_wall_clock_that_jumps_by_days(patient: Patient) -> None:
     """Fault 17: N for a job that moves and for one that is stalled less than its time; R as ever for a real fault.
 
-    The machine's own clock is left alone: the listener's is made to jump by a day, back and forth, all the while.
+    The machine's own clock is left alone: those of the listener, of supervisord and of the launcher are made to jump
+    all the while.
     """
     patient.settings(stall={"after": 6.0})
-    patient.inject(CLOCK)
+    patient.inject(CLOCK, MAIN_PROGRAM, "supervisor.supervisord", "comfy_supervisor.launch")
     patient.up()
     pid = patient.pid()
     began = time.monotonic()
@@ -141,8 +147,14 @@ def test_a_wall_clock_that_jumps_by_days(patient: Patient) -> None:
     assert patient.info().pid == pid
     assert patient.deeds("restart", "kill", "interrupt", "alert") == []
     assert patient.log("comfyui-health").count("the clock is off by") == 3
+    assert "a mad clock" in patient.log(), "the launcher's"
+    wait_until(lambda: abs(patient.info().now - time.time()) > DAY / 2, 10, "supervisord's")
     assert len(patient.decisions()) < 10 + (time.monotonic() - began), "a storm"
-    falls_ill_and_is_restarted(patient)
+    after = falls_ill_and_is_restarted(patient)
+    os.kill(after, signal.SIGKILL)
+    patient.wait_for_next_life(after)
+    patient.wait_for(patient.is_well, what="well again")
+    assert len(patient.health()["restarts"]) == 2
 
 
 @pytest.fixture
@@ -182,3 +194,34 @@ def test_a_full_disk(small_disk: Path, patient: Patient) -> None:
     patient.wait_for(lambda: patient.health()["pid"] == after, what="the new process is told of")
     falls_ill_and_is_restarted(patient)
     assert patient.restarts()
+
+
+def test_the_end_of_its_input(fleet: Patient, nvml: Nvml) -> None:
+    """Fault 24: it ends within a second, also amid a question that nobody answers, and leaves no process behind."""
+    nvml.cards(["NVIDIA GeForce RTX 4090"])
+    fleet.settings(gpu={"devices": "all"}, health={"deadline": 30.0})
+    fleet.up("gpu0")
+    assert fleet.supervisorctl("stop", "comfyui-health").returncode == 0
+    fleet.order("hold_answers")
+    assert min(seconds_to_end(fleet) for _ in range(3)) < 1.0, "of three, since the machine may be busy"
+
+
+def seconds_to_end(patient: Patient) -> float:
+    """Start the listener's main program, as supervisord does, and close its input while it waits for an answer."""
+    command = [str(patient.python), "-m", MAIN_PROGRAM, str(patient.state / "health.json")]
+    environ = {**patient.environ, "SUPERVISOR_SERVER_URL": patient.rpc.url}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environ, cwd="/") as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.read(6) == b"READY\n"
+        listener = psutil.Process(process.pid)
+        wait_until(lambda: any(each.raddr for each in listener.net_connections("tcp")), 30, "it asks ComfyUI")
+        (helper,) = wait_until(listener.children, 30, "the process that watches the GPUs")
+        began = time.monotonic()
+        process.stdin.close()
+        assert process.wait(30) == 0
+        took = time.monotonic() - began
+        assert process.stdout.read() == b""
+    wait_until(lambda: not helper.is_running(), 30, "its helper is gone, too")
+    return took
