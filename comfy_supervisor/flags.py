@@ -233,8 +233,8 @@ def _has(option: str, flags: Sequence[Flag]) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Return ``0.3.64`` as numbers; empty for an unknown release, which counts as a new one."""
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    """Return all numbers in ``0.3.64`` or ``0.3.64-2-gabc``; none for an unknown release, which counts as a new one."""
+    return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
 def _let_in(extra: tuple[Flag, ...], ours: Sequence[Flag]) -> tuple[Flag, ...]:

@@ -177,9 +177,10 @@ class TestUsersArguments:
         with pytest.raises((UserError, ValueError), match=r"comfyui\.(port|listen|cors_origin)|gpu\.devices"):
             flags.choose(case(gpu(), comfyui={"extra_args": [argument]}))
 
-    def test_an_argument_that_belongs_to_no_option_is_refused(self) -> None:
-        with pytest.raises(UserError, match='"fast": expected an option'):
-            flags.choose(case(gpu(), comfyui={"extra_args": ["fast"]}))
+    @pytest.mark.parametrize("argument", ["fast", "--"])
+    def test_an_argument_that_belongs_to_no_option_is_refused(self, argument: str) -> None:
+        with pytest.raises(UserError, match=f'"{argument}": expected an option'):
+            flags.choose(case(gpu(), comfyui={"extra_args": [argument]}))
 
     def test_a_vram_flag_can_not_be_meant_together_with_the_cpu(self) -> None:
         """Dropping --cpu would start it on a GPU that was ruled out."""

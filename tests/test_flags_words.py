@@ -46,6 +46,11 @@ def test_it_is_said_which_flag_ends_dynamic_vram_and_whose_it_is(mib: int, extra
     assert notes(mib, *extra) == said
 
 
+def test_whose_a_flag_is_does_not_depend_on_what_the_card_is_called() -> None:
+    card = replace(gpu(mib=24564), name="virtual card")
+    assert f"--gpu-only switches dynamic VRAM off; {OFF}" in chosen(card).notes
+
+
 def test_why_it_runs_on_the_cpu_is_that_it_was_asked_to_or_that_there_is_no_gpu() -> None:
     def why(devices: Any) -> list[str]:
         return [flag.reason for flag in chosen(None, gpu={"devices": devices}).flags if flag.option == "--cpu"]
