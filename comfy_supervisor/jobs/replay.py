@@ -119,7 +119,7 @@ class Replay:
         """Find the job, or submit it; return whether it came into the queue by that, None: nobody knows."""
         if job.prompt_id in here:
             self.journal.found(job, self.life, State.QUEUED)
-            return False
+            return False  # it was there before, and counts as that
         ended = self.comfy.ended(job.prompt_id, job.number)
         if ended is None:
             self._doubt(job, self.unseen)

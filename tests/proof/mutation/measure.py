@@ -22,7 +22,7 @@ from tests.proof.plan import Plan
 
 from .rooms import LEAST, ROOMS, ROOT, Reach, Room
 
-MOST = 240
+MOST = 400
 """Mutants of a room that are tried, drawn by the seed where there are more."""
 WORKERS = 2
 LEAST_PERCENT = 90.0
