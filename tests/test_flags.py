@@ -109,7 +109,8 @@ def test_a_uuid_stands_in_the_environment_and_no_option_overwrites_it(how: str) 
     chosen = flags.choose(case(device, gpu={"pin": "uuid" if how == "pin" else "index"}))
     assert "--cuda-device" not in given_options(chosen)
     assert chosen.environment["CUDA_VISIBLE_DEVICES"] == device.uuid
-    assert any(flag.option == "--cuda-device" for flag in chosen.left_out)
+    assert [flag.option for flag in chosen.left_out] == ["--cuda-device"]
+    assert given_options(chosen) == given_options(flags.choose(case(gpu(index=3)))) - {"--cuda-device"}
 
 
 @pytest.mark.parametrize(
@@ -250,6 +251,8 @@ class TestExtension:
             (NONE, [(ONLY, BRIDGE)]),
             ("--disable-all-c", [(ONLY, BRIDGE)]),
             (f"{NONE} {ONLY} a b", [(ONLY, "a", "b", BRIDGE)]),
+            (f"{ONLY} a {NONE}", [(ONLY, "a", BRIDGE)]),
+            (f"{NONE} {ONLY} a --windows-standalone-build", [(ONLY, "a", BRIDGE)]),
             (f"{ONLY} a {ONLY}=b {NONE}", [(ONLY, "a"), (ONLY, "b", BRIDGE)]),
         ],
     )
@@ -304,6 +307,12 @@ class TestNotes:
     def test_an_open_port_is_said(self) -> None:
         assert any("no password" in note for note in flags.choose(case(gpu(), comfyui={"listen": "0.0.0.0"})).notes)
         assert not flags.choose(case(gpu(), comfyui={"listen": "127.0.0.1,::1"})).notes
+
+    def test_a_gpu_that_is_chosen_past_us_is_said(self) -> None:
+        past = {"environment": {"CUDA_VISIBLE_DEVICES": "1"}}
+        (note,) = flags.choose(case(gpu(mib=12282), comfyui=past)).notes
+        assert note.startswith("comfyui.environment sets CUDA_VISIBLE_DEVICES: choose GPUs with gpu.devices")
+        assert not flags.choose(case(None, comfyui=past)).notes
 
     def test_any_origin_is_said(self) -> None:
         chosen = flags.choose(case(gpu(), comfyui={"cors_origin": "*"}))
