@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from tests.proof.mutation import measure
 from tests.proof.mutation.measure import Trial
 from tests.proof.mutation.rooms import ROOMS, ROOT, Reach
+from tests.proof.mutation.swap import swapped
 
 REACH = Reach({"a": 0.1, "b": 0.2, "c": 0.3}, {"file.py": [(12, 13, ["a"]), (10, 15, ["a", "b"]), (20, 21, [])]}, 4, [])
 
@@ -20,6 +23,46 @@ REACH = Reach({"a": 0.1, "b": 0.2, "c": 0.3}, {"file.py": [(12, 13, ["a"]), (10,
 def test_a_mutant_is_tried_by_those_who_come_into_its_function(line: int, tests: str) -> None:
     """The innermost one; what is evaluated while a module is imported is tried by all."""
     assert REACH.tests("file.py", line) == {test: REACH.seconds[test] for test in tests}
+    assert REACH.is_within("file.py", line) is (tests != "abc")
+
+
+SOURCE = """
+import contextlib
+def plain(x):
+    def within():
+        return x > 0
+    return within()
+class Some:
+    @property
+    def whole(self): return self.plain() > 0
+    @property
+    def more(self):
+        return 0 > 1
+    @staticmethod
+    def plain():
+        return 1
+    @contextlib.contextmanager
+    def lent(self):
+        yield 0 > 1
+LAST = 1 > 0
+"""
+
+
+def test_a_function_is_given_other_code_wherever_it_was_imported(tmp_path: Path) -> None:
+    module = ModuleType("module")
+    module.__file__ = str(tmp_path / "module.py")
+    exec(SOURCE, vars(module))
+    plain, some = module.plain, module.Some()
+    changed = SOURCE.replace(">", "<")
+    for line in (5, 12, 18):
+        swapped(module, changed, line)()
+    with some.lent() as lent:
+        assert (plain(1), some.more, lent, some.whole, module.LAST) == (False, True, True, True, True)
+    for line in (2, 19):
+        with pytest.raises(LookupError):
+            swapped(module, changed, line)
+    with pytest.raises(LookupError, match="is another"):
+        swapped(module, "\n" + changed, 6)
 
 
 @pytest.mark.parametrize("equivalent", [True, False])

@@ -20,7 +20,7 @@ from typing import Any
 from tests.bench.report import Report, note, table, versions
 from tests.proof.plan import Plan
 
-from .rooms import LEAST, ROOMS, ROOT, Reach, Room
+from .rooms import LEAST, REACHED, ROOMS, ROOT, Reach, Room
 
 MOST = 400
 """Mutants of a room that are tried, drawn by the seed where there are more."""
@@ -127,16 +127,15 @@ def _room(room: Room, plan: Plan) -> Found:
     chosen = mutants[: MOST // 6 if plan.quick else MOST]
     note(f"mutation: {room.name}, {len(chosen)} of {len(mutants)} mutants")
     with tempfile.TemporaryDirectory(prefix="comfy-supervisor-mutation-") as folder:
-        file = Path(folder, "reach.json")
-        _output("-m", "tests.proof.mutation.reach", str(file), *room.files, "--", *room.tests)
-        reach = Reach(**json.loads(file.read_text(encoding="utf-8")))
-        trials = [_explained(trial) for trial in _trials(room, file, chosen)]
+        _output("-m", "tests.proof.mutation.reach", folder, *room.files, "--", *room.tests)
+        reach = Reach(**json.loads(Path(folder, REACHED).read_text(encoding="utf-8")))
+        trials = [_explained(trial) for trial in _trials(room, folder, chosen)]
     return Found(room, len(mutants), trials, reach.branches, reach.missing)
 
 
-def _trials(room: Room, reach: Path, mutants: Sequence[dict[str, Any]]) -> Iterable[Trial]:
+def _trials(room: Room, folder: str, mutants: Sequence[dict[str, Any]]) -> Iterable[Trial]:
     """Try mutants side by side; those that change nothing are left out."""
-    with ThreadPoolExecutor(WORKERS) as pool, _wards(room, reach) as wards:
+    with ThreadPoolExecutor(WORKERS) as pool, _wards(room, folder) as wards:
 
         def tried(mutant: dict[str, Any]) -> Trial | None:
             ward = wards.get()
@@ -150,9 +149,9 @@ def _trials(room: Room, reach: Path, mutants: Sequence[dict[str, Any]]) -> Itera
 
 
 @contextmanager
-def _wards(room: Room, reach: Path) -> Iterator[Queue[subprocess.Popen[str]]]:
+def _wards(room: Room, folder: str) -> Iterator[Queue[subprocess.Popen[str]]]:
     """Give processes that try mutants."""
-    command = [sys.executable, "-m", "tests.proof.mutation.ward", str(reach), *room.tests]
+    command = [sys.executable, "-m", "tests.proof.mutation.ward", folder, *room.tests]
     wards: Queue[subprocess.Popen[str]] = Queue()
     processes = [
         subprocess.Popen(command, cwd=ROOT, env=_ENVIRON, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""``python -m tests.proof.mutation.reach TARGET FILE… -- TEST…``: which of a room's tests reach which of its functions.
+"""``python -m tests.proof.mutation.reach FOLDER FILE… -- TEST…``: which of a room's tests reach which of its functions.
 
 A mutant within a function is tried only by the tests that came into this function, the quickest first: the others can't
 notice it. What is evaluated when a module is imported is tried by all.
@@ -18,7 +18,7 @@ from pathlib import Path
 import coverage
 import pytest
 
-from .rooms import ROOT, Reach
+from .rooms import REACHED, ROOT, Reach
 
 _IMPORT = ""
 """coverage's name for what was reached by no test: while modules were imported."""
@@ -51,19 +51,24 @@ def reach(files: Sequence[str], tests: Sequence[str]) -> Reach:
     measured.start()
     assert pytest.main([*QUICKLY, *tests], [contexts]) == 0, f"they fail without a mutant: {tests}"
     measured.stop()
-    functions = {file: list(_functions(file, measured, list(contexts.seconds))) for file in files}
+    functions = {file: list(_functions(file, measured)) for file in files}
     return Reach(contexts.seconds, functions, *_branches(measured))
 
 
-def _functions(file: str, measured: coverage.Coverage, tests: list[str]) -> Iterator[tuple[int, int, list[str]]]:
+def _functions(file: str, measured: coverage.Coverage) -> Iterator[tuple[int, int, list[str]]]:
     """Tell who comes into each function; one on a single line, with what is evaluated for it, is left out."""
     reached = measured.get_data().contexts_by_lineno(str(ROOT / file))
     nodes = (node for node in ast.walk(ast.parse((ROOT / file).read_text("utf-8"))) if isinstance(node, _FUNCTIONS))
-    for node in sorted(nodes, key=lambda node: node.lineno, reverse=True):
-        first, last = node.body[0].lineno, node.end_lineno or 0
-        if first > node.lineno:
-            found = {test for line in range(first, last + 1) for test in reached.get(line, ())}
-            yield first, last, tests if _IMPORT in found else sorted(found)
+    imported: list[range] = []
+    found: list[tuple[int, int, list[str]]] = []
+    for node in sorted(nodes, key=lambda node: node.lineno):
+        lines = range(node.body[0].lineno, (node.end_lineno or 0) + 1)
+        tests = {test for line in lines for test in reached.get(line, ())}
+        if _IMPORT in tests:
+            imported.append(lines)
+        elif lines[0] > node.lineno and not any(lines[0] in others for others in imported):
+            found.append((lines[0], lines[-1], sorted(tests)))
+    return reversed(found)
 
 
 def _branches(measured: coverage.Coverage) -> tuple[int, list[str]]:
@@ -79,10 +84,9 @@ def _branches(measured: coverage.Coverage) -> tuple[int, list[str]]:
 
 
 def _main(arguments: Sequence[str]) -> None:
-    """Write what is found into the first file that is named."""
-    target, *rest = arguments
+    folder, *rest = arguments
     files, tests = rest[: rest.index("--")], rest[rest.index("--") + 1 :]
-    Path(target).write_text(json.dumps(asdict(reach(files, tests))), encoding="utf-8")
+    Path(folder, REACHED).write_text(json.dumps(asdict(reach(files, tests))), encoding="utf-8")
 
 
 if __name__ == "__main__":

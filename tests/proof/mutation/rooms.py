@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
+REACHED = "reach.json"
+"""The file in which it is told how far they come."""
 LEAST = 10.0
 """Seconds that a mutant's tests may take in any case."""
 
@@ -27,10 +29,17 @@ class Reach:
     seconds: Mapping[str, float]
     """How long each test takes, by its id."""
     functions: Mapping[str, Sequence[tuple[int, int, Sequence[str]]]]
-    """By file, the first and last line of each function's body, and the tests that come there; inner ones first."""
+    """By file, the first and last line of each function's body, and the tests that come there; inner ones first.
+
+    Left out are those that are called while modules are imported, and what is within them.
+    """
     branches: int
     missing: Sequence[str]
     """Branches that no test takes, as ``file: from → to``."""
+
+    def is_within(self, file: str, line: int) -> bool:
+        """Tell whether a line is within a function that only tests come into."""
+        return any(first <= line <= last for first, last, _ in self.functions[file])
 
     def tests(self, file: str, line: int) -> Mapping[str, float]:
         """Return which tests might notice a change of a line, and how long each takes."""
