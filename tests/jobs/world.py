@@ -116,7 +116,7 @@ class Truth:
     deaths: int = 0
     """Of lives while it ran."""
     met: int = 0
-    """The same, since an operator has forgiven them."""
+    """The same, without those that an operator willed, and since one has forgiven them."""
     asked: list[int] = field(default_factory=list)
     """In which lives the listener asked it to give up."""
     suspicions: int = 0
@@ -372,7 +372,6 @@ class World:
         self.ran = [self.truths[prompt_id] for prompt_id in ran | begun]
         for truth in self.ran:
             truth.deaths += 1
-            truth.met += 1
             truth.suspicions += bool(life.blamed) or "SIGKILL" not in ending
             self._charge(
                 life,
@@ -384,10 +383,11 @@ class World:
             truth.doubtful |= truth.unwritten
 
     def _charge(self, life: Comfyui, truth: Truth, ending: str, *, certain: bool) -> None:
-        """Note what a job is to be charged with that ran at a life's end."""
+        """Note what a job is to be charged with that ran at a life's end; an operator's stop is nothing to it."""
         guilts = set(life.blamed) if life.blame_written else {*life.blamed, fate.by_ending(ending or "stopped")}
         if life.maybe_asked:
             guilts.add(Guilt.SUSPECT)
+        truth.met += guilts != {Guilt.INNOCENT}
         certain = certain and len(guilts) == 1
         if Guilt.SUSPECT in guilts:
             truth.suspected.add(certain=certain)

@@ -219,6 +219,7 @@ _MACHINE: dict[str, Callable[[Simulation, float], None]] = {
     "supervisord": _supervisord,
     "rpc": _ourselves(_set("supervisord", True), _set("supervisord", False)),
     "listener": _ourselves(lambda ours: ours.killed(), lambda _: None),
+    "nvml": _ourselves(_set("nvml", True), _set("nvml", False)),
     "own_trouble": _ourselves(_set("probes", True), _set("probes", False)),
 }
 

@@ -32,6 +32,8 @@ class Ail:
     """It waits in the kernel for a disk."""
     gpu: int = 0
     """Use of its GPU, in percent."""
+    xids: tuple[int, ...] = ()
+    """Errors that the driver reports of its GPU."""
     ends: bool = True
     """SIGINT has its effect."""
     stubborn: bool = False
@@ -57,7 +59,10 @@ AILS = {
         Ail("gil", Reply.TIMEOUT, cpu=1.0, ends=False, bound=1900.0),
         Ail("refuses", Reply.REFUSED, bound=80.0),
         Ail("frozen", Reply.TIMEOUT, status="T", ends=False, bound=40.0),
+        Ail("errors", Reply.ERROR, bound=80.0),
         Ail("gpu_lost", bound=30.0),
+        Ail("strange", Reply.STRANGE, works=True, honest=True),
+        Ail("xid", works=True, xids=(13, 31), honest=True),
         Ail("busy_gil", Reply.TIMEOUT, works=True, cpu=1.0, honest=True),
         Ail("slow_disk", Reply.TIMEOUT, disk=True, honest=True),
         Ail("unreachable", Reply.TIMEOUT, works=True, honest=True),
@@ -93,6 +98,7 @@ FAULTS = (
     Fault("deaf", "the API's event loop hangs, and nothing moves", 4),
     Fault("gil", "a node holds Python's lock for ever, with CPU", 2),
     Fault("refuses", "its port is closed, and it lives on", 0.5),
+    Fault("errors", "its API answers HTTP 500 only, and nothing moves", 1),
     Fault("frozen", "SIGSTOP", 0.5),
     Fault("gpu_lost", "the GPU is lost (Xid 79)", 0.1, source=f"{_LLAMA}: 0.06 a GPU and year"),
     Fault("crash", "it crashes (SIGSEGV)", 12),
@@ -104,6 +110,8 @@ FAULTS = (
     # what only seems wrong
     Fault("busy_gil", "honest: Python's lock is held with CPU for 20 to 90 s", 52, lasts=(20, 90)),
     Fault("debugged", "honest: a debugger holds it for 1 to 10 min", 1, lasts=(60, 600)),
+    Fault("strange", "honest: a proxy answers in its place, with a page, for 20 s to 10 min", 2, lasts=(20, 600)),
+    Fault("xid", "honest: the driver reports Xid 13 and 31, and jobs go on", 4, lasts=(60, 600)),
     # those around it
     Fault("stop", "an operator stops it for 10 min to 2 h", 6, lasts=(600, 7200)),
     Fault("restart", "an operator restarts it", 24),
@@ -122,6 +130,7 @@ FAULTS = (
     Fault("supervisord", "supervisord dies, and its service starts it again", 2, of="machine"),
     Fault("rpc", "supervisord does not answer for 10 s to 5 min", 4, of="machine", lasts=(10, 300)),
     Fault("listener", "the health listener is killed", 6, of="machine"),
+    Fault("nvml", "NVML hangs, or tells nothing, for 1 min to 4 h", 6, of="machine", lasts=(60, 14400)),
     Fault("own_trouble", "the health listener has no descriptors for 10 s to 2 min", 4, of="machine", lasts=(10, 120)),
     # its jobs
     Fault("worker_dead", "its worker thread dies in a job", 4, of="job", source=_WORKERS),

@@ -55,6 +55,7 @@ class Trouble:
 
     supervisord: bool = False
     probes: bool = False
+    nvml: bool = False
 
 
 @dataclass
@@ -200,7 +201,7 @@ class Ours:
             finished=one.finished if good else None,
             vitals=_vitals(one) if comfyui else None,
             log=one.log if one.place is Place.UP else int(one.now - one.since) * (one.body.cores > 0),
-            gpu=_gpu(one) if comfyui else None,
+            gpu=_gpu(one) if comfyui and not self.trouble.nvml else None,
             device="cuda",
             ending=one.ending,
             hand=patient.hand,
@@ -353,7 +354,7 @@ def _vitals(one: Instance) -> Vitals:
 def _gpu(one: Instance) -> GpuSight | None:
     if one.gpu:
         return GpuSight(fault=one.gpu)
-    return GpuSight(percent=one.ail.gpu) if one.ail and one.ail.gpu else None
+    return GpuSight(percent=one.ail.gpu, xids=one.ail.xids) if one.ail and (one.ail.gpu or one.ail.xids) else None
 
 
 def _worker(one: Instance) -> str:

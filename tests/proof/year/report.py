@@ -25,13 +25,14 @@ real thing: policy, fleet, the launcher's backoff and holds, and, whenever an in
 hooks, both sides of the journal on SQLite, and the replay. While an instance is well and nothing is going to happen for
 90 s, its looks are left out, and its jobs are only counted: a test shows that this changes no decision and no figure.
 So each job that meets a fault, and those shortly before and after, are in the real journal; the others are not.
-Not simulated: the black box, alerts, NVML's own troubles, and deaths between two lines of ours, which have tests.
+Not simulated: the black box, alerts, maintenance, and deaths between two lines of ours, which have tests.
 
 The same faults, at the same times, meet supervisord alone (`autorestart=true`) and httpok over it, by the rule of its
-httpok.py: a probe at each TICK_60, 10 s time-out, a restart at the first failure. Under all three somebody looks each
-morning at nine, and mends what doesn't work. An instance should work unless an operator stopped or paused it; a job is
-in time if it is done within 10 minutes of when it would have been if nothing ever went wrong. A lost job was accepted
-and never ends, or was failed by a GPU that an earlier job had ruined. A false restart is one of what needed none.
+httpok.py (superlance 2.0.0): a probe at each TICK_60, 10 s time-out, a restart at the first failure. Under all three
+somebody looks each morning at nine, and mends what doesn't work. An instance should work unless an operator stopped
+or paused it; a job is in time if it is done within 10 minutes of when it would have been if nothing ever went wrong.
+A lost job was accepted and never ends, or was failed by a GPU that an earlier job had ruined. A false restart is one
+of what needed none.
 
 At each look of ours the promises are checked against the truth: the eight of the policy, and that no instance stays
 ill; for the jobs, that none is nowhere, none runs twice in a life, and none that its user deleted comes back."""
@@ -61,7 +62,8 @@ def _measured(plan: Plan) -> Report:
             table(_HEADER, (_row(who, each, years) for who, each in found.items())),
             *(f"False restarts of {who}: {_listed(each)}." for who, each in found.items() if each.false),
             "![Availability over the simulated time](plots/year.svg)",
-            "From what went wrong to the first deed or alert, and until the instance worked again: median, worst.",
+            "From what went wrong to the first deed or alert, and until the instance worked again: median, worst. "
+            "A dash: each time the process ended by itself first, or nobody did anything.",
             table(
                 ("what happened", "times", f"{OURS}: noticed", *(f"{who}: works" for who in WATCHERS)), _faults(found)
             ),

@@ -14,7 +14,7 @@ from .load import Job
 TICK = 60.0
 """Seconds between two of httpok's looks (TICK_60, as its documentation has it) …"""
 DEADLINE = 10.0
-"""… that it waits for an answer; and, where its connection is refused, sleeps before it gives up …"""
+"""… that it waits for an answer …"""
 _STOP = 10.0
 """… and that supervisord waits before it kills (stopwaitsecs)."""
 
@@ -81,8 +81,9 @@ class Plain:
 class Httpok(Plain):
     """superlance's httpok besides: a probe at each TICK_60, a restart at the first that fails.
 
-    As its httpok.py has it: only what is RUNNING is asked, one program after the other; a refused connection is slept
-    upon for its retry time (10 s), and not tried again with a time-out of 10 s; no grace for a start.
+    As superlance 2.0.0's httpok.py has it: only what is RUNNING is restarted; a refused connection or a bad status
+    counts at once (its retry time of 10 s is no shorter than its time-out, so nothing is tried again); there is no
+    grace for a start.
     """
 
     def __init__(self, clockwork: Clockwork, instances: Sequence[Instance]) -> None:
@@ -95,7 +96,8 @@ class Httpok(Plain):
         for instance in self._instances:  # each has a listener of its own, since one asks one address
             reply = _reply(instance)
             if reply is not Reply.GOOD:
-                self._clockwork.at(self._clockwork.now + DEADLINE, self._judge, instance, instance.epoch, reply)
+                wait = DEADLINE if reply is Reply.TIMEOUT else 0.0
+                self._clockwork.at(self._clockwork.now + wait, self._judge, instance, instance.epoch, reply)
 
     def _judge(self, instance: Instance, epoch: int, reply: Reply) -> None:
         """Restart what has not answered; one that answered late, within the time-out, has."""
