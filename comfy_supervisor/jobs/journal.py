@@ -209,7 +209,7 @@ class Journal:
                 "UPDATE jobs SET life = ?, note = ?, changed = ? WHERE seq = ? AND life IS NULL AND state = 'queued'",
                 (life.id, SUBMITTED, time.time(), job.seq),
             )
-            return changed.rowcount == 1
+            return _is_done(changed)
 
     def in_doubt(self, life: Life) -> bool:
         """Tell whether a job was submitted to a life, and nobody knows what became of that."""
@@ -242,7 +242,7 @@ class Journal:
                 f"WHERE seq = :seq AND {_NOBODYS}",
                 {"note": note, "now": time.time(), "seq": job.seq, "submitted": SUBMITTED},
             )
-            return changed.rowcount == 1
+            return _is_done(changed)
 
     def jobs(self, *states: State) -> list[Job]:
         """Return the jobs in these states, or all: unfinished ones in their order, then the others as they ended."""
@@ -289,7 +289,7 @@ class Journal:
                 "AND (state = 'quarantined' OR (state = 'queued' AND life IS NULL))",
                 (_next_number(sql), time.time(), job.seq),
             )
-            return changed.rowcount == 1
+            return _is_done(changed)
 
     def drop(self, job: Job) -> bool:
         """Delete a job for good that is in no living queue; return False if it is no longer as it was."""
@@ -299,7 +299,7 @@ class Journal:
                 "WHERE seq = ? AND state = ? AND life IS ? AND state IN ('queued', 'running', 'quarantined')",
                 (time.time(), job.seq, job.state.value, job.life),
             )
-            return changed.rowcount == 1
+            return _is_done(changed)
 
     def prune(self, most: int) -> None:
         """Forget the finished jobs that are more than ``most``, and the lives that nobody speaks of."""
@@ -392,6 +392,11 @@ def _followed(life: Life, lives: Iterable[Life]) -> Life:
     process = Process(life.boot, life.pid, life.started)
     is_followed = any(other.id > life.id and other.is_of(process) for other in lives)
     return replace(life, cause="", guilt=Guilt.INNOCENT) if is_followed else life
+
+
+def _is_done(changed: sqlite3.Cursor) -> bool:
+    """Tell whether a change of one row has found it as it was to be."""
+    return changed.rowcount == 1
 
 
 def _jobs(sql: sqlite3.Connection, condition: str, *values: object) -> list[Job]:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -30,6 +29,7 @@ KNOWN = Path(__file__).with_name("survivors.json")
 """Why mutants survive, by file and line, before and after; ``equivalent`` are those that no test can notice."""
 _UNSAID = "**it is not said why**"
 _ENVIRON = {**os.environ, "CI": "true"}  # Hypothesis draws the same in each run
+Known = Mapping[tuple[str, str, str], Mapping[str, Any]]
 _HEADER = (
     "room",
     "mutants",
@@ -95,7 +95,9 @@ class Found:
 
 def measure(plan: Plan) -> Report:
     """Try the mutants of every room, one room after the other."""
-    found = [_room(room, plan) for room in ROOMS]
+    tried = [_room(room, plan) for room in ROOMS]
+    known = _known()  # only now: whoever waits may have said why meanwhile
+    found = [replace(one, trials=[_explained(trial, known) for trial in one.trials]) for one in tried]
     parts = [f"{_HOW}\n\n{versions('cosmic-ray', 'coverage', 'pytest')}:", table(_HEADER, map(_row, found))]
     parts.append(table(_COVERED, ((one.room.name, str(one.branches), _taken(one)) for one in found)))
     parts += [*_listed("Survivors", found, "survived"), *_listed("Equivalent", found, "equivalent")]
@@ -129,8 +131,18 @@ def _room(room: Room, plan: Plan) -> Found:
     with tempfile.TemporaryDirectory(prefix="comfy-supervisor-mutation-") as folder:
         _output("-m", "tests.proof.mutation.reach", folder, *room.files, "--", *room.tests)
         reach = Reach(**json.loads(Path(folder, REACHED).read_text(encoding="utf-8")))
-        trials = [_explained(trial) for trial in _trials(room, folder, chosen)]
+        trials = list(_noted(_trials(room, folder, chosen)))
     return Found(room, len(mutants), trials, reach.branches, reach.missing)
+
+
+def _noted(trials: Iterable[Trial]) -> Iterator[Trial]:
+    """Tell at once which mutants survive for no known reason."""
+    known = _known()
+    for trial in trials:
+        explained = _explained(trial, known)
+        if explained.outcome == "survived" and not explained.reason:
+            note(trial.shown)
+        yield trial
 
 
 def _trials(room: Room, folder: str, mutants: Sequence[dict[str, Any]]) -> Iterable[Trial]:
@@ -177,18 +189,15 @@ def _answer(ward: subprocess.Popen[str], mutant: dict[str, Any]) -> list[Any] | 
     return answer
 
 
-def _explained(trial: Trial) -> Trial:
+def _explained(trial: Trial, known: Known) -> Trial:
     """Return a trial that survived with the reason, if it is known, and as equivalent if no test can notice it."""
     if trial.outcome != "survived":
         return trial
-    known = _known().get((trial.file, trial.before, trial.after), {"reason": "", "equivalent": False})
-    if not known["reason"]:
-        note(trial.shown)
-    return replace(trial, reason=known["reason"], outcome="equivalent" if known["equivalent"] else "survived")
+    said = known.get((trial.file, trial.before, trial.after), {"reason": "", "equivalent": False})
+    return replace(trial, reason=said["reason"], outcome="equivalent" if said["equivalent"] else "survived")
 
 
-@cache
-def _known() -> Mapping[tuple[str, str, str], Mapping[str, Any]]:
+def _known() -> Known:
     entries = json.loads(KNOWN.read_text(encoding="utf-8"))
     return {(one["file"], one["before"], after): one for one in entries for after in one["after"]}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 REACHED = "reach.json"
 """The file in which it is told how far they come."""
-LEAST = 10.0
+LEAST = 20.0
 """Seconds that a mutant's tests may take in any case."""
 
 
