@@ -21,7 +21,7 @@ from tests.proof.plan import Plan
 
 from .rooms import LEAST, REACHED, ROOMS, ROOT, Reach, Room
 
-MOST = 400
+MOST = 240
 """Mutants of a room that are tried, drawn by the seed where there are more."""
 WORKERS = 2
 LEAST_PERCENT = 90.0
