@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import UserError
+from ..model import SHARED_STATE
 from ..settings import FILE_NAME, Loaded, Settings, expanded, find, load, salvage
 from ..settings.load import FILE_VARIABLE
 
@@ -101,6 +102,7 @@ def with_usable_settings(function: F, *, as_owner: bool = True) -> F:
 def become_owner(loaded: Loaded) -> None:
     """Go on, as root, as whoever the state folder belongs to: what root wrote there its owner could not even read."""
     if os.geteuid():
+        _tell_of_the_machines_own(loaded)
         return
     from .. import machine, paths  # noqa: PLC0415  # only where there is somebody to become
 
@@ -108,6 +110,20 @@ def become_owner(loaded: Loaded) -> None:
         owner = paths.choose(loaded, machine.look()).state.stat().st_uid
         if owner:
             machine.become(owner)
+
+
+def _tell_of_the_machines_own(loaded: Loaded) -> None:
+    """Say that there is a service which is out of reach, to who has none: "not rendered" is not said of that one."""
+    if not SHARED_STATE.is_dir() or os.access(SHARED_STATE, os.W_OK | os.X_OK):
+        return
+    from .. import machine, paths  # noqa: PLC0415  # only where there is such a one
+
+    with contextlib.suppress(PermissionError):
+        if paths.choose(loaded, machine.look()).state.exists():
+            return
+        warn(
+            f"{SHARED_STATE} is another account's, as a service's of this machine: sudo comfy-supervisor speaks of that"
+        )
 
 
 def _with_kept_standin(loaded: Loaded) -> Loaded:

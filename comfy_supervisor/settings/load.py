@@ -126,7 +126,8 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         data: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{file}: can't be read: {error.strerror}") from error
+        mend = "; whom it belongs to can, and root: sudo comfy-supervisor" if isinstance(error, PermissionError) else ""
+        raise UserError(f"{file}: can't be read: {error.strerror}{mend}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
     except ValueError as error:  # also of a number with thousands of digits

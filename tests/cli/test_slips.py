@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
+from comfy_supervisor import machine
+from comfy_supervisor.cli import common
 from tests.cli.service import Service
 from tests.nvml import Nvml
 
@@ -70,3 +76,41 @@ def test_a_gpu_that_is_left_out_is_named(gpu_service: Service, nvml: Nvml) -> No
     assert done.returncode == 0
     assert "note: GPU 1 (" in done.stderr
     assert "gpu1) is left out: it has fallen off the bus" in done.stderr
+
+
+class TestWithoutSudo:
+    """Who says a command to a service of this machine as nobody special."""
+
+    @pytest.fixture
+    def shared(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Give a state folder as a service has it, out of our reach: root has to be told that it is not root."""
+        folder = tmp_path / "shared"
+        folder.mkdir()
+        for room in (common, machine):
+            monkeypatch.setattr(room, "SHARED_STATE", folder)
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        reached = os.access
+        monkeypatch.setattr(os, "access", lambda path, mode: path != folder and reached(path, mode))
+        return folder
+
+    def test_is_told_that_there_is_one_rather_than_only_that_nothing_is_rendered(
+        self, shared: Path, service: Service
+    ) -> None:
+        said = service.refused("status")
+        assert said.startswith(f"note: {shared} is another account's, as a service's of this machine: sudo ")
+        assert "nothing is rendered yet" in said
+        service.state.mkdir()
+        assert "note: " not in service.refused("status")
+
+    def test_hears_nothing_of_it_where_there_is_none(self, shared: Path, service: Service) -> None:
+        shared.rmdir()
+        assert "note: " not in service.refused("status")
+
+
+def test_settings_of_somebody_else_are_named_with_the_mend(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    why = "can't be read: Permission denied; whom it belongs to can, and root: sudo comfy-supervisor"
+    assert service.refused("status") == f"error: {service.file}: {why}\n"
