@@ -12,6 +12,8 @@ from pathlib import Path
 from .errors import UserError
 from .model import SHARED_RUN, SHARED_STATE, Account, Machine
 
+SYSTEM_UNITS = Path("/etc/systemd/system")
+"""Where systemd's units lie that are this machine's own (systemd.unit(5))."""
 LINGER = Path("/var/lib/systemd/linger")
 """Has a file for each user whose systemd runs from boot on (systemd-logind.service(8))."""
 
@@ -41,6 +43,13 @@ def own_runtime() -> Path:
     Cron and ``sudo -u`` set no such variable, but what they call must find the same folder.
     """
     return Path("/run/user") / str(os.geteuid())
+
+
+def unit_folder(*, user: bool) -> Path:
+    """Return where the units of this machine's own lie, or those of whoever runs us (systemd.unit(5))."""
+    if not user:
+        return SYSTEM_UNITS
+    return Path(os.environ.get("XDG_CONFIG_HOME") or look().home / ".config") / "systemd" / "user"
 
 
 def account(name: str) -> Account:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from . import rpc
+from . import machine, rpc
 from .errors import UserError
+from .service import MARK, UNIT, command
 
-ENDING = "supervisord is being shut down"
+_OURS, _UP = "comfy-supervisor ", "up"
 
 
 def running(address: Path, timeout: float = 5.0) -> int | None:
@@ -21,15 +22,43 @@ def running(address: Path, timeout: float = 5.0) -> int | None:
         return pid
     if abandoned(address):
         return None
-    raise UserError(silence(address, pid))
+    raise UserError(_silence(pid))
 
 
-def silence(address: Path, failure: rpc.Failure) -> str:
-    """Return why supervisord did not answer at a unix socket, with the mend."""
-    if abandoned(address):
-        return "supervisord isn't running; comfy-supervisor up starts it"
+def silence(address: Path, failure: rpc.Failure, conf: Path) -> str:
+    """Return why supervisord, of a configuration, did not answer at a unix socket, with the mend."""
+    return f"supervisord isn't running; {starts(conf)}" if abandoned(address) else _silence(failure)
+
+
+def starts(conf: Path) -> str:
+    """Say what starts the supervisord of a configuration, and where a service of ours tells why it does not run."""
+    starter = starter_of(conf)
+    verb = starter.removeprefix(_OURS)
+    why = f", {verb.replace('start', 'logs')} tells why it ended" if verb != _UP else ""
+    return f"{starter} starts it{why}"
+
+
+def starter_of(conf: Path) -> str:
+    """Return the command that starts the supervisord of a configuration: by a service of ours, where there is one."""
+    for option in ("", " --user"):
+        if command(("--configuration", str(conf))) in _unit(machine.unit_folder(user=bool(option)) / UNIT):
+            return f"{_OURS}service start{option}"
+    return f"{_OURS}{_UP}"
+
+
+def _unit(file: Path) -> str:
+    """Return the text of a unit of ours; empty: there is none."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return text if text.startswith(MARK) else ""
+
+
+def _silence(failure: rpc.Failure) -> str:
+    """Return why somebody who is there did not answer, with the mend."""
     if isinstance(failure, rpc.Fault) and failure.name == "SHUTDOWN_STATE":
-        return ENDING
+        return rpc.ENDING
     return f"{failure}; look for one that is stopped (kill -CONT), busy, or another user's"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import programs, rpc
+from . import presence, programs, rpc
 from .comfyui import find
 from .errors import UserError
 from .render import reader
@@ -94,7 +94,7 @@ class Service:
 def read(conf: Path) -> Service:
     """Return what a rendered configuration holds; raises UserError if there is none, or it can't be read."""
     if not conf.exists():
-        raise UserError(f"{conf}: nothing is rendered yet; comfy-supervisor up does it, and starts ComfyUI")
+        raise UserError(f"{conf}: nothing is rendered yet; {presence.starter_of(conf)} does it, and starts ComfyUI")
     try:
         options = reader.options(conf)
     except UserError as error:

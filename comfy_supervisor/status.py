@@ -98,7 +98,7 @@ def look(service: Service, *, with_gpu: bool = True, with_jobs: bool = True) -> 
 def _look(service: Service, *, with_gpu: bool) -> tuple[Status, ...]:
     answered = rpc.Supervisor(service.url).processes()
     if isinstance(answered, rpc.Failure):
-        text = presence.silence(service.socket, answered)
+        text = presence.silence(service.socket, answered, service.conf)
         return tuple(Status(one, DOWN, text) for one in service.instances)
     processes = {process.program: process for process in answered}
     running = [one for one in service.instances if one.program in processes and processes[one.program].pid]

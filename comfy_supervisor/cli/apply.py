@@ -81,7 +81,7 @@ def _take_over(made: Plan, found: Sequence[Change]) -> Service | None:
     """Write the configuration and have it taken over; return the service with what was started, if anything was."""
     if presence.running(made.paths.socket) is None:
         write_all(made, made.files)
-        click.echo("supervisord isn't running; comfy-supervisor up starts it")
+        click.echo(f"supervisord isn't running; {presence.starts(made.paths.conf)}")
         return None
     supervisor = rpc.Supervisor(f"unix://{made.paths.socket}")
     exchange.finish(made.paths.state, supervisor, warn)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .. import following
+from .. import following, presence
 from ..errors import UserError
 from ..programs import LISTENER
 from ..rendered import Service
@@ -33,10 +33,11 @@ def command(loaded: Loaded, name: str | None, follow: bool, lines: int) -> None:
 
     Or comfyui-health for the health listener's log, supervisord for supervisord's own.
     """
-    file = _file(supervised.read(loaded), name)
+    service = supervised.read(loaded)
+    file = _file(service, name)
     if not file.exists() and not follow:
         whose = name if name in (LISTENER, "supervisord") else "ComfyUI"
-        raise UserError(f"{file}: not there yet: {whose} was never started; comfy-supervisor up starts it")
+        raise UserError(f"{file}: not there yet: {whose} was never started; {presence.starts(service.conf)}")
     chunks = following.chunks(file, lines, follow=follow)
     for chunk in chunks if sys.stdout.isatty() else following.plain(chunks):
         sys.stdout.buffer.write(chunk)

@@ -33,7 +33,7 @@ def supervisor(service: Service) -> rpc.Supervisor:
     found = rpc.Supervisor(service.url)
     state = found.state()
     if isinstance(state, rpc.Failure):
-        raise UserError(presence.silence(service.socket, state))
+        raise UserError(presence.silence(service.socket, state, service.conf))
     exchange.finish(service.conf.parent, found, warn)
     return found
 
@@ -41,7 +41,7 @@ def supervisor(service: Service) -> rpc.Supervisor:
 def tell_if_down(service: Service) -> None:
     """Say of an order that was given that nobody hears it yet, if supervisord doesn't run."""
     if presence.abandoned(service.socket):
-        warn("supervisord isn't running: this takes effect once it does (comfy-supervisor up starts it)")
+        warn(f"supervisord isn't running: this takes effect once it does ({presence.starts(service.conf)})")
 
 
 def with_instances(function: F) -> F:

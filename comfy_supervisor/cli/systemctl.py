@@ -20,7 +20,6 @@ _RUN = ("start", "restart")
 """What systemctl is told that executes something of ours, of which only the journal has the words."""
 MANAGER_SECONDS = 10.0
 """How long a user's own systemd may take to come up."""
-SYSTEM_UNITS = Path("/etc/systemd/system")
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,7 @@ class Systemd:
     @property
     def folder(self) -> Path:
         """Where its units lie."""
-        if not self.user:
-            return SYSTEM_UNITS
-        home = machine.look().home
-        return Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "systemd" / "user"
+        return machine.unit_folder(user=self.user)
 
     def drop_ins(self, unit: str) -> list[str]:
         """Return the files that change this unit, and not others as well; raises UserError."""

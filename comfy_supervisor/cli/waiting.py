@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from .. import presence, status, why
+from .. import presence, rpc, status, why
 from ..errors import UserError
 from ..rendered import Rendered, Service
 from ..status import DOWN, Status
@@ -40,7 +40,7 @@ def wait(service: Service) -> int:
 
 def _has_ended(first: Status, service: Service) -> bool:
     """Tell whether supervisord is gone; raises UserError if it is there, and neither answers nor is about to end."""
-    silent = first.state == DOWN and first.text != presence.ENDING
+    silent = first.state == DOWN and first.text != rpc.ENDING
     return silent and presence.running(service.socket) is None
 
 

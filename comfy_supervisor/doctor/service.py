@@ -28,7 +28,9 @@ def supervisord(patient: Patient) -> Iterator[Finding]:
     """Tell whether supervisord runs, and what the launcher holds back."""
     conf = patient.places.conf
     if not conf.exists():
-        yield finding.ok("supervisord", "nothing is rendered yet; comfy-supervisor up does it, and starts ComfyUI")
+        yield finding.ok(
+            "supervisord", f"nothing is rendered yet; {presence.starter_of(conf)} does it, and starts ComfyUI"
+        )
         return
     service = rendered.read(conf)
     supervisor = rpc.Supervisor(service.url)
@@ -43,7 +45,7 @@ def supervisord(patient: Patient) -> Iterator[Finding]:
         mend = "run doctor as the account that runs supervisord"
         yield finding.warning("supervisord", pid.text, "an answer, or nobody there", mend)
     else:
-        yield finding.ok("supervisord", "does not run; comfy-supervisor up starts it")
+        yield finding.ok("supervisord", f"does not run; {presence.starts(conf)}")
 
 
 def _release(pid: int, running: rpc.Answer[str]) -> Finding:
@@ -74,8 +76,9 @@ def configuration(patient: Patient) -> Iterator[Finding]:
     changed = [file.path.name for file in made.files if disk.differs(file)]
     if changed:
         found = f"{', '.join(changed)} would change: the settings, the GPUs or ComfyUI did"
-        verb = "up" if presence.abandoned(made.paths.socket) else "apply"
-        yield finding.warning("configuration", found, "what these settings render", f"comfy-supervisor {verb}")
+        down = presence.abandoned(made.paths.socket)
+        mend = presence.starter_of(made.paths.conf) if down else "comfy-supervisor apply"
+        yield finding.warning("configuration", found, "what these settings render", mend)
     else:
         yield finding.ok("configuration", f"{made.paths.conf} is up to date", "what these settings render")
 

@@ -5,9 +5,10 @@ Facts of supervisord's behaviour are from supervisor/rpcinterface.py and process
 """
 
 from .client import Supervisor
-from .values import FAULTS, UP, Answer, Changes, Failure, Fault, Process, T, Unreachable, program_name
+from .values import ENDING, FAULTS, UP, Answer, Changes, Failure, Fault, Process, T, Unreachable, program_name
 
 __all__ = [
+    "ENDING",
     "FAULTS",
     "UP",
     "Answer",

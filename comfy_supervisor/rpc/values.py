@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+ENDING = "supervisord is being shut down"
+"""What the fault SHUTDOWN_STATE means, in words."""
 FAULTS = {
     1: "UNKNOWN_METHOD",
     2: "INCORRECT_PARAMETERS",

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from comfy_supervisor import machine
 from comfy_supervisor.launch import holds
+from comfy_supervisor.service import UNIT
 from tests.cli.service import Service, without_torch
 from tests.nvml import Card, Nvml
 from tests.support import wait_until
@@ -85,6 +87,25 @@ class TestStatus:
         assert (row["state"], row["ready"], row["pid"]) == ("DOWN", False, None)
         assert row["text"] == "supervisord isn't running; comfy-supervisor up starts it"
         assert service.run("status", "--exit-code").returncode == 1
+
+    def test_what_a_service_starts_is_not_to_be_started_beside_it(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By hand it would run unconfined, and not at boot."""
+        service.ok("render")
+        units = service.folder / "home" / ".config" / "systemd" / "user"
+        units.mkdir(parents=True)
+        (units / UNIT).write_text(service.ok("service", "install", "--user", "--print"))
+        down = "supervisord isn't running; comfy-supervisor service start --user starts it, "
+        assert service.status()[0]["text"] == f"{down}service logs --user tells why it ended"
+        monkeypatch.setattr(machine, "SYSTEM_UNITS", units)
+        down = "supervisord isn't running; comfy-supervisor service start starts it, service logs tells why it ended"
+        assert service.status()[0]["text"] == down
+        assert service.refused("start") == f"error: {down}\n"
+        service.conf.unlink()
+        assert "nothing is rendered yet; comfy-supervisor service start does it" in service.refused("status")
+        service.settings(paths={"state": str(service.folder / "other")})
+        assert "nothing is rendered yet; comfy-supervisor up does it" in service.refused("status")
 
     def test_without_a_configuration_it_says_what_to_do(self, service: Service) -> None:
         for command in ("status", "start", "stop", "restart", "down", "logs"):

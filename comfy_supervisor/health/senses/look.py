@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from ... import presence, rpc
+from ... import rpc
 from ...gpu import watch as gpu_watch
 from ...launch import holds, lastword, records, starts
 from ...model import GpuSight
@@ -81,7 +81,7 @@ class Senses:
         if isinstance(process, rpc.Failure):
             fault = process.name if isinstance(process, rpc.Fault) else ""
             gone = fault == "BAD_NAME"  # supervisord knows it no longer
-            text = presence.ENDING if fault == "SHUTDOWN_STATE" else str(process)
+            text = rpc.ENDING if fault == "SHUTDOWN_STATE" else str(process)
             return replace(seen, supervised="STOPPED" if gone else "", reply_text=text)
         seen = replace(seen, supervised=process.statename, spawn_error=process.spawnerr)
         body = self._body.look(process.pid) if process.pid else None
