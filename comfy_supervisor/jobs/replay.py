@@ -110,10 +110,16 @@ class Replay:
         return True
 
     def _seen_off(self) -> bool:
-        """Find out what became of a submission without an answer, seen from outside; return whether that is known."""
+        """Find out what became of a submission without an answer, seen from outside; return whether that is known.
+
+        One of an earlier listener's, which was killed, is given its time as well.
+        """
         if not self._is_outside or not self.journal.in_doubt(self.life):
             return True
-        return snapshot.follow(self.journal, self.comfy, self.life, self.goes_on)
+        if self.doubted == float("-inf"):
+            self.doubted = self.now
+            return False
+        return snapshot.follow(self.journal, self.comfy, self.life, self.goes_on, ends_doubt=True)
 
     def _settled(self, job: Job, here: Collection[str]) -> bool | None:
         """Find the job, or submit it; return whether it came into the queue by that, None: nobody knows."""

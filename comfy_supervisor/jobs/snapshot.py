@@ -28,10 +28,13 @@ def here(journal: Journal, comfy: Server, life: Life) -> Collection[str] | None:
     return None
 
 
-def follow(journal: Journal, comfy: Server, life: Life, goes_on: Callable[[], bool]) -> bool:
+def follow(
+    journal: Journal, comfy: Server, life: Life, goes_on: Callable[[], bool], *, ends_doubt: bool = False
+) -> bool:
     """Look at a life's queue, and write down what has changed since the last look; return whether that was seen.
 
-    ``goes_on`` tells whether the life does: if so, what was answered before is its own answer.
+    ``goes_on`` tells whether the life does: if so, what was answered before is its own answer. With ``ends_doubt``
+    what was submitted, and is not there, does not come any more.
     """
     found = comfy.queue()
     if found is None or not goes_on():
@@ -44,7 +47,8 @@ def follow(journal: Journal, comfy: Server, life: Life, goes_on: Callable[[], bo
             journal.accept(item, life, state)
         elif job.state is not state or job.note == SUBMITTED:
             journal.moved(job, state)
-    _see_off(journal, comfy, [job for job in known.values() if job.prompt_id not in found.items], goes_on)
+    gone = [job for job in known.values() if job.prompt_id not in found.items]
+    _see_off(journal, comfy, gone, goes_on, ends_doubt=ends_doubt)
     return True
 
 
@@ -56,12 +60,15 @@ def join(journal: Journal, comfy: Server, other: Life, life: Life, goes_on: Call
     queued = here(journal, comfy, life)
     if queued is None or not goes_on():
         return False
-    _see_off(journal, comfy, [job for job in journal.in_queue(other) if job.prompt_id not in queued], goes_on)
+    gone = [job for job in journal.in_queue(other) if job.prompt_id not in queued]
+    _see_off(journal, comfy, gone, goes_on, ends_doubt=True)
     journal.merge(other, life)
     return True
 
 
-def _see_off(journal: Journal, comfy: Server, gone: list[Job], goes_on: Callable[[], bool]) -> None:
+def _see_off(
+    journal: Journal, comfy: Server, gone: list[Job], goes_on: Callable[[], bool], *, ends_doubt: bool
+) -> None:
     """Write down what became of jobs that have left the queue, the one that ran first."""
     poisoned = False
     for job in sorted(gone, key=lambda job: (job.state is not State.RUNNING, job.number)):
@@ -69,7 +76,8 @@ def _see_off(journal: Journal, comfy: Server, gone: list[Job], goes_on: Callable
         if ended is None or not goes_on():
             break  # it can't be told now, nor what it means for those after it
         if ended.state is None and job.note == SUBMITTED:
-            journal.unsubmitted(job)
+            if ends_doubt:
+                journal.unsubmitted(job)
             continue
         state, note = (ended.state, ended.note) if ended.state else (State.DELETED, GONE)
         if state is State.DELETED and job.asked.startswith(("listener", "obeyed")):

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from comfy_supervisor.jobs import replay as replaying
+from comfy_supervisor.jobs import snapshot
 from comfy_supervisor.jobs.comfy import Ending, Reply, Taken, _ending
-from comfy_supervisor.jobs.job import Guilt, Job, Life, Process, State
+from comfy_supervisor.jobs.job import SUBMITTED, Guilt, Job, Life, Process, State
 from comfy_supervisor.jobs.replay import Replay
 
 from .conftest import Kept, Server
@@ -368,6 +369,27 @@ def test_from_outside_the_queue_is_looked_at_once_where_nothing_is_in_doubt(kept
     """It may be long."""
     assert outside(kept, server, "a").turn(10.0)
     assert server.asked == ["queue", "ended a", "submit a"]
+
+
+@pytest.mark.parametrize("came", [True, False])
+def test_from_outside_what_an_earlier_listener_has_submitted_may_come_late(
+    kept: Kept, server: Server, came: bool
+) -> None:
+    """It was killed before it had an answer, and ComfyUI's event loop may have been busy ever since."""
+    life = outside(kept, server, "a").life
+    assert kept.journal.submitting(kept.job("a"), life)
+    turns = Replay(kept.journal, server, life, lambda *_: None, lambda _: None, lambda: True)
+    assert snapshot.follow(kept.journal, server, life, lambda: True)
+    assert not turns.turn(10.0)
+    assert snapshot.follow(kept.journal, server, life, lambda: True)
+    assert kept.job("a").note == SUBMITTED, "that it is not there yet says nothing"
+    if came:
+        server.items["a"] = [0.0, "a", {}, {}, []]
+    assert not turns.turn(10.0 + DOUBT - 0.1)
+    assert server.submitted == []
+    assert turns.turn(10.0 + DOUBT)
+    assert server.submitted == ([] if came else ["a"])
+    assert (kept.job("a").life, kept.job("a").note) == (life.id, "")
 
 
 def test_from_outside_what_is_refused_waits_in_nobodys_queue(kept: Kept, server: Server) -> None:
