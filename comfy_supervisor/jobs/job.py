@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+from ..extension.comfy_supervisor_bridge.life import TICK
+
 
 class State(str, Enum):
     """Where a job is."""
@@ -142,5 +144,3 @@ class Life:
 
 SUBMITTED = "submitted, and nobody knows what became of that"
 """A note: from outside, a job has been put into a queue, and has not been seen there yet."""
-TICK = 0.02
-"""Seconds: the kernel tells a process's start in ticks."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..extension.comfy_supervisor_bridge import rows, store
+from ..extension.comfy_supervisor_bridge.life import FOLLOWED
 from .job import SUBMITTED, Guilt, Job, Life, Process, State, Tally, Waits, token
 
 BAND = -2e12
@@ -79,12 +80,14 @@ class Journal:
 
     def begin_life(self, process: Process, now: float) -> Life:
         """Note a life that nobody within it has noted; return it."""
+        values = {**vars(process), "token": token(process), "now": now}
         with self._transaction() as sql:
             sql.execute(
-                "INSERT INTO lives (token, boot, pid, started, began, witness) VALUES (?, ?, ?, ?, ?, 'listener') "
-                "ON CONFLICT (token) DO NOTHING",
-                (token(process), process.boot, process.pid, process.started, now),
+                "INSERT INTO lives (token, boot, pid, started, began, witness) "
+                "VALUES (:token, :boot, :pid, :started, :now, 'listener') ON CONFLICT (token) DO NOTHING",
+                values,
             )
+            sql.execute(FOLLOWED, values)
             return _life(sql.execute(f"SELECT {_LIFE} FROM lives WHERE token = ?", (token(process),)).fetchone())
 
     def blame(self, process: Process, cause: str, guilt: Guilt) -> None:
@@ -106,8 +109,7 @@ class Journal:
     def unsettled(self, current: Life | None) -> list[Life]:
         """Return the dead lives that have left jobs behind, the oldest first; all but ``current`` are dead.
 
-        One that another followed in the same process was ended by ComfyUI-Manager's restart, and by no job. One that
-        the journal does not know is dead: who speaks for a life enters that first.
+        One that the journal does not know is dead: who speaks for a life enters that first.
         """
         of_jobs = f"SELECT DISTINCT life FROM jobs WHERE {_UNFINISHED} AND life IS NOT NULL"
         with self._transaction(_READ) as sql:
@@ -116,7 +118,7 @@ class Journal:
         unknown = sorted(left - {life.id for life in lives})
         return [
             *(Life(number, "", "", 0, 0.0, "extension", "", None) for number in unknown),
-            *(_followed(life, lives) for life in lives if life.id in left),
+            *(life for life in lives if life.id in left),
         ]
 
     def settle(self, life: Life, guilt: Guilt, fate: Fate) -> list[Job]:
@@ -382,16 +384,6 @@ def _life(row: tuple[Any, ...]) -> Life:
 def _number(row: tuple[Any, ...]) -> int:
     with _sensible(row, (int,)):
         return int(*row)
-
-
-def _followed(life: Life, lives: Iterable[Life]) -> Life:
-    """Return a life with what it says of its end that another followed in its process, if one did.
-
-    A blame from before is of a listener that was killed before it could end that life.
-    """
-    process = Process(life.boot, life.pid, life.started)
-    is_followed = any(other.id > life.id and other.is_of(process) for other in lives)
-    return replace(life, cause="", guilt=Guilt.INNOCENT) if is_followed else life
 
 
 def _is_done(changed: sqlite3.Cursor) -> bool:

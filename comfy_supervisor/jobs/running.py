@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .job import TICK, Process
+from ..extension.comfy_supervisor_bridge.life import TICK
+from .job import Process
 
 
 def goes_on(process: Process) -> bool:

@@ -8,12 +8,14 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from comfy_supervisor.extension.comfy_supervisor_bridge import journal as extension_journal
 from comfy_supervisor.extension.comfy_supervisor_bridge import store
+from comfy_supervisor.extension.comfy_supervisor_bridge.journal import Journal as ExtensionJournal
 
 from .conftest import INTERRUPTED, Bridged, failed
 
@@ -114,6 +116,22 @@ def test_what_ended_while_nothing_could_be_written_is_written_afterwards(
     assert bridged.beat()["journal"] == "ok"
     assert bridged.states(*"abcdefg") == ["done", "failed", "deleted", "running", "deleted", "queued", "queued"]
     assert bridged.said[1:] == ["the journal is written again"]
+
+
+def test_a_life_that_this_one_follows_in_its_process_was_ended_by_no_job(bridged: Bridged) -> None:
+    """Also if a listener was about to end it, and was killed; what other processes ended of stays."""
+    others = [replace(bridged.life, token="elsewhere", pid=8), replace(bridged.life, token="before", started=1.4)]
+    next_one = replace(bridged.life, token="next")
+    for life in (*others, next_one):
+        bridged.execute("UPDATE lives SET cause = 'stalled', guilt = 'suspect'")
+        journal = ExtensionJournal(str(bridged.file), life, bridged.said.append)
+        assert journal.open()
+        journal.take_stock([], [])
+        journal._close()
+    with closing(sqlite3.connect(bridged.file)) as connection:
+        found = connection.execute("SELECT token, cause, guilt FROM lives ORDER BY id").fetchall()
+    suspected = [(life.token, "stalled", "suspect") for life in others]
+    assert found == [("token", "", "innocent"), *suspected, ("next", "", None)]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -190,6 +190,10 @@ def test_a_life_that_another_followed_in_its_process_ended_through_no_job(kept: 
     kept.journal.begin_life(Process("boot", 1, 1.0, image=7), 0.0)
     (dead,) = kept.journal.unsettled(kept.life(2))
     assert (dead.cause, dead.guilt) == ("", Guilt.INNOCENT)
+    kept.settle(dead, Guilt.INNOCENT)
+    with kept.journal.reading() as sql:
+        rows = sql.execute("SELECT pid, cause, guilt FROM lives ORDER BY id").fetchall()
+    assert rows == [(1, "", "innocent"), (1, "", None), (2, "", None)]
 
 
 def test_the_end_of_a_process_is_that_of_its_last_life(kept: Kept) -> None:
@@ -201,7 +205,7 @@ def test_the_end_of_a_process_is_that_of_its_last_life(kept: Kept) -> None:
     kept.journal.ended(Process("boot", 2, 1.0), Guilt.SUSPECT)
     with kept.journal.reading() as sql:
         guilts = sql.execute("SELECT guilt FROM lives ORDER BY id").fetchall()
-    assert guilts == [(None,), ("suspect",), (None,)]
+    assert guilts == [("innocent",), ("suspect",), (None,)]
 
 
 @pytest.mark.parametrize(("state", "charged"), [(State.DONE, 0), (State.FAILED, 0), (State.DELETED, 0), (None, 1)])

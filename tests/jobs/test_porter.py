@@ -66,12 +66,11 @@ def carried(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> 
 
 def _speaks(kept: Kept) -> None:
     """The extension enters its life."""
-    kept.life(next(NUMBERS))
+    number = next(NUMBERS)
+    life = kept.journal.begin_life(replace(PROCESS, image=number), time.time())
     with kept.journal._transaction() as sql:
-        sql.execute(
-            "UPDATE lives SET boot = ?, pid = ?, started = ? WHERE id = (SELECT max(id) FROM lives)",
-            (ME.boot, ME.pid, ME.started),
-        )
+        speaks = "UPDATE lives SET witness = 'extension', token = ? WHERE id = ?"
+        sql.execute(speaks, (f"random {number}", life.id))
 
 
 def test_after_a_crash_the_suspect_is_charged_and_all_go_back(carried: Carried, kept: Kept, server: Server) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from . import rows, store
 from .guard import guarded
-from .life import Life
+from .life import FOLLOWED, Life
 from .rows import ACCEPT, BODY, END, HEARD, IS_LISTENERS, IS_OVER, OWN, Item
 from .writer import PATIENCE as LATE
 from .writer import Writer
@@ -233,6 +233,7 @@ class Journal:
     def _enter(self, connection: sqlite3.Connection, running: Sequence[Item], waiting: Sequence[Item]) -> None:
         """Enter this life, and the queue as it is; what the journal still believes to be in it has ended."""
         connection.execute(_BEGIN_LIFE, vars(self._life))
+        connection.execute(FOLLOWED, vars(self._life))
         found = connection.execute("SELECT id FROM lives WHERE token = ?", (self._life.token,))
         (self._life_id,) = found.fetchone()
         for statement, values in self._owed.values():

@@ -1,4 +1,4 @@
-"""Which run of ComfyUI's code this is."""
+"""Which run of ComfyUI's code this is, and which came before it in its process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+TICK = 0.02
+"""Seconds: the kernel tells a process's start in ticks."""
+FOLLOWED = f"""
+UPDATE lives SET cause = '', guilt = 'innocent'
+WHERE boot = :boot AND pid = :pid AND abs(started - :started) < {TICK}
+    AND id < (SELECT id FROM lives WHERE token = :token)
+"""  # noqa: S608  # a number of ours
+"""What is written of the lives before one in its process: ComfyUI-Manager's restart ended them, and no job did.
+
+A blame from before is of a listener that was killed before it could end that life.
+"""
 
 
 @dataclass(frozen=True)
