@@ -134,8 +134,13 @@ class Life:
     @property
     def image(self) -> int:
         """The process's, where the listener has noted it; 0: it is not known."""
-        noted = self.token.rpartition("/")[2] if self.witness == "listener" else ""
-        return int(noted) if re.fullmatch(r"[0-9]{1,20}", noted) else 0
+        noted = re.search(r"/([0-9]{1,20})$", self.token) if self.witness == "listener" else None
+        return int(noted[1]) if noted else 0
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether the extension has entered it, and then left it to the listener."""
+        return self.witness == "listener" and "/" not in self.token
 
     def is_of(self, process: Process) -> bool:
         """Tell whether this life is that process's."""

@@ -114,6 +114,8 @@ class Porter:
         self._trouble = ""
         self._is_outside = False
         """Whether jobs are known only from looks at the queue."""
+        self._handed_over = ""
+        """The life of which it was said last that the extension has left it to us."""
         self._ended = False
 
     def start(self) -> None:
@@ -246,16 +248,22 @@ class Porter:
             return None  # it was seen before: whose life that is, the next sighting tells
         if newest and newest.is_of(process) and self._is_image(newest, process.image):
             self._images[newest.token] = process.image or self._images.get(newest.token, 0)
+            if newest.is_handed_over and newest.token != self._handed_over:
+                self._handed_over = newest.token
+                self._say_outside("our extension does not know the form of this ComfyUI's jobs")
             return newest
         if self._ward.extension and answers_for < _LATE:
             return None
         life = self._journal.begin_life(process, time.time())
         self._images[life.token] = process.image
         if self._ward.extension:
-            looks = f"{self._ward.seen_every + _TURN:g} s apart, or {1 / _SHARE:g} times as long as it takes to be read"
-            known = f"its jobs are known only from looks at its queue, {looks}"
-            self._say(f"ComfyUI runs without our extension: {known}: what has come since the last one dies with it")
+            self._say_outside("ComfyUI runs without our extension")
         return life
+
+    def _say_outside(self, why: str) -> None:
+        looks = f"{self._ward.seen_every + _TURN:g} s apart, or {1 / _SHARE:g} times as long as it takes to be read"
+        known = f"its jobs are known only from looks at its queue, {looks}"
+        self._say(f"{why}: {known}: what has come since the last one dies with it")
 
     def _is_image(self, life: Life, image: int) -> bool:
         """Tell whether a life may be what its process executes now, by what this listener or an earlier one noted."""
@@ -329,6 +337,7 @@ class Porter:
                 return same and self._sighting.ready and not self._ended
 
             self._replay = Replay(self._journal, self._comfy, life, partial(self._aside, life), self._say, is_ready)
+        self._replay.life = life  # which the extension may have left to us since
         return self._replay.turn(now)
 
     def _aside(self, life: Life, job: Job, why: str) -> None:

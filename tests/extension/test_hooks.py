@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from comfy_supervisor.extension.comfy_supervisor_bridge import gate, hooks
+from comfy_supervisor.extension.comfy_supervisor_bridge import gate, heartbeat, hooks
+from comfy_supervisor.extension.comfy_supervisor_bridge import journal as extension_journal
 from comfy_supervisor.extension.comfy_supervisor_bridge.journal import LOST_END
 from comfy_supervisor.extension.comfy_supervisor_bridge.rows import REPLAYED
 from comfy_supervisor.standin.prompt_queue import Item, PromptQueue
@@ -205,8 +208,9 @@ def test_files_are_closed_to_others(bridged: Bridged) -> None:
         (1.0, "odd\udcff", {}, {}, [], {}),
         (float("nan"), "odd", {}, {}, [], {}),
         (10**400, "odd", {}, {}, [], {}),
+        (1.0, "odd", {}, ["a list"], []),
     ],
-    ids=["unserialisable", "no extra_data", "surrogates", "NaN", "huge number"],
+    ids=["unserialisable", "no extra_data", "surrogates", "NaN", "huge number", "odd extra_data"],
 )
 def test_a_job_that_cannot_be_written_down_harms_nobody(bridged: Bridged, item: tuple[Any, ...]) -> None:
     bridged.put("a", 0.0)
@@ -218,6 +222,91 @@ def test_a_job_that_cannot_be_written_down_harms_nobody(bridged: Bridged, item: 
     bridged.put("b")
     assert bridged.beat()["journal"] == "ok"
     assert bridged.states("a", "b") == ["done", "queued"]
+
+
+class Other:
+    """A job as it is not known: all fields are there, in another thing."""
+
+    def __init__(self, *fields: Any) -> None:
+        self.fields = fields
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.fields[place]
+
+    def __lt__(self, other: Other) -> bool:
+        return bool(self.fields < other.fields)
+
+
+STRANGE = {
+    "another thing": Other(2.0, "odd", {}, {}, []),
+    "a mapping": {"number": 2.0, "prompt_id": "odd"},
+    "too few": (2.0, "odd", {}, {}),
+    "another order": ("odd", 2.0, {}, {}, []),
+    "a number that is none": ("2", "odd", {}, {}, []),
+    "an id that is no text": (2.0, b"odd", {}, {}, []),
+    "a graph that is a thing": (2.0, "odd", object(), {}, []),
+    "extra_data that no client can send": (2.0, "odd", {}, object(), []),
+    "outputs that are a set": (2.0, "odd", {}, {}, {"1"}),
+    "keys in another way": (2.0, "odd", {}, {}, [], "keys"),
+}
+
+
+@pytest.mark.parametrize("came", ["by put", "unseen"])
+@pytest.mark.parametrize("what", STRANGE)
+def test_jobs_of_a_form_that_is_not_known_are_left_to_the_listener(
+    bridged: Bridged, caplog: pytest.LogCaptureFixture, what: str, came: str
+) -> None:
+    """All of them, from the first on: half a journal is worse than what is seen from outside. It is said once."""
+    bridged.put("a", 1.0)
+    bridged.heart._beat(0.0)
+    if came == "by put":
+        bridged.queue.queue.clear()  # ComfyUI's own heap compares no such things
+        bridged.queue.put(STRANGE[what])
+    else:
+        bridged.queue.queue[:] = [STRANGE[what]]
+        bridged.journal.miss()
+        bridged.heart._tend()
+    bridged.heart._run()
+    assert not list(bridged.folder.glob("heartbeat.json"))
+    assert bridged.queue.queue == [STRANGE[what]]
+    bridged.queue.queue.clear()
+    bridged.put("b")
+    (bridged.folder / gate.PAUSE).touch()
+    assert bridged.run() == "b"
+    assert bridged.states("a", "b") == ["queued", "unknown"]
+    assert _witness(bridged) == "listener"
+    assert [message for message in caplog.messages if "looks at its jobs from outside" in message] == caplog.messages
+    assert len(caplog.messages) == 1
+
+
+def test_a_life_is_left_to_the_listener_once_that_can_be_written(
+    bridged: Bridged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extension_journal, "PATIENCE", 0.05)
+    monkeypatch.setattr(heartbeat, "EVERY", 0.0)
+    bridged.journal._close()
+    with closing(sqlite3.connect(bridged.file, isolation_level=None)) as another:
+        another.execute("BEGIN IMMEDIATE")
+        bridged.queue.put(STRANGE["too few"])
+        assert (bridged.hooks.gone, bridged.journal.handed_over) == (True, False)
+    bridged.heart._run()
+    assert _witness(bridged) == "listener"
+
+
+def _witness(bridged: Bridged) -> str:
+    with closing(sqlite3.connect(bridged.file)) as connection:
+        (found,) = connection.execute("SELECT witness FROM lives").fetchone()
+    return str(found)
+
+
+@pytest.mark.parametrize(("name", "value"), [("queue", set()), ("currently_running", [])])
+def test_a_queue_that_keeps_its_jobs_otherwise_is_left_alone(
+    bridged: Bridged, other: SimpleNamespace, name: str, value: object
+) -> None:
+    setattr(other.queue, name, value)
+    bridged.hooks.queue = other.queue
+    with pytest.raises(AttributeError, match="keeps its jobs otherwise"):
+        hooks.install(bridged.hooks, other.server, other.execution, other.nodes)
 
 
 def test_surrogates_within_a_job_are_kept(bridged: Bridged) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 
@@ -250,3 +251,55 @@ def test_steps_alone_keep_a_sleeping_job_and_without_them_it_is_asked_to_give_up
     assert within.deeds("interrupt")[0]["prompt_id"] == silent
     within.wait_for_states([silent], "quarantined")
     assert not within.restarts()
+
+
+ANOTHER_FORM = """\
+import server
+
+queue = type(server.PromptServer.instance.prompt_queue)
+get = queue.get
+changed = []
+
+class Job:
+    def __init__(self, fields):
+        self.fields = fields
+
+    def __getitem__(self, place):
+        return self.fields[place]
+
+    def __lt__(self, other):
+        return self.fields < other.fields
+
+def first(self, *arguments, **named):  # by then all extensions are there
+    if not changed:
+        changed.append(queue.put)
+        queue.put = lambda self, item: changed[0](self, Job(item))
+    return get(self, *arguments, **named)
+
+queue.get = first
+NODE_CLASS_MAPPINGS = {}
+"""
+
+
+def test_a_comfyui_whose_jobs_have_another_form_is_followed_from_outside() -> None:
+    """Its own log says it once, the listener's with what it means; all else is as without the extension."""
+    with discharged(Keeper()) as keeper:
+        assert isinstance(keeper, Keeper)
+        nodes = keeper.folder / "nodes"
+        nodes.mkdir()
+        (nodes / "another_form.py").write_text(ANOTHER_FORM)
+        paths = keeper.folder / "nodes.yaml"
+        paths.write_text(json.dumps({"tests": {"custom_nodes": str(nodes)}}))
+        keeper.keep(True, comfyui={"extra_args": ["--extra-model-paths-config", str(paths)]})
+        keeper.extension = False
+        ids = keeper.submitted(keeper.sleeper(4), keeper.sleeper(0.1), keeper.sleeper(0.1))
+        keeper.wait_until_runs(ids[0])
+        keeper.kill()
+        keeper.wait_for_states(ids, "done", deadline=2 * LONG)
+        assert keeper.ended_in_order(ids) == ids
+        assert [keeper.job(each).victim for each in ids] == [1, 0, 0]
+        assert keeper.log().count("the health listener looks at its jobs from outside") == 2, "once in each life"
+        told = "our extension does not know the form of this ComfyUI's jobs: its jobs are known only from looks"
+        assert keeper.log("comfyui-health").count(told) == 2
+        assert not (keeper.state / "run/cpu/heartbeat.json").exists()
+        assert "runs without comfy-supervisor's extension" in keeper.run("pause").stderr

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from comfy_supervisor.cli import dropping
-from comfy_supervisor.extension.comfy_supervisor_bridge import store
+from comfy_supervisor.extension.comfy_supervisor_bridge import hooks, store
 from comfy_supervisor.extension.comfy_supervisor_bridge.journal import Journal as ExtensionJournal
 from comfy_supervisor.health.senses import vitals
 from comfy_supervisor.jobs import porter, replay
@@ -25,7 +25,7 @@ from comfy_supervisor.jobs.comfy import Server
 from comfy_supervisor.jobs.journal import Journal
 from tests import support
 
-from .world import EXTENSION, KILLS, LISTENER, POISONS, SERVER, SIDES, World
+from .world import EXTENSION, KILLS, LISTENER, POISONS, SERVER, SIDES, VIEWS, World
 
 SEED = support.seed("JOBS_SEED")
 HISTORIES = int(os.environ.get("JOBS_HISTORIES") or 1000)
@@ -60,20 +60,21 @@ def create(folder: Path) -> Iterator[Create]:
         while worlds:
             worlds.pop().close()
 
-    def create_one(*, extended: bool = True, plan: dict[int, str] | None = None) -> World:
+    def create_one(view: str = "extension", plan: dict[int, str] | None = None) -> World:
         end()
-        worlds.append(_world(folder, patches, extended=extended, plan=plan))
+        worlds.append(_world(folder, patches, view, plan))
         return worlds[-1]
 
     yield create_one
     end()
 
 
-def _world(folder: Path, monkeypatch: pytest.MonkeyPatch, *, extended: bool, plan: dict[int, str] | None) -> World:
+def _world(folder: Path, monkeypatch: pytest.MonkeyPatch, view: str, plan: dict[int, str] | None) -> World:
     for file in folder.glob("journal.sqlite*"):
         file.unlink()
     (folder / "pause.json").unlink(missing_ok=True)
-    world = World(folder, extended=extended, plan=plan)
+    world = World(folder, view, plan)
+    monkeypatch.setattr(hooks, "say", world.said.append)
     monkeypatch.setattr(porter, "time", world.clock)
     monkeypatch.setattr(replay, "time", world.clock)
     monkeypatch.setattr(porter, "goes_on", world.goes_on)
@@ -199,10 +200,10 @@ def _chosen(points: list[str]) -> Iterator[tuple[int, str]]:
             yield number, point
 
 
-@pytest.mark.parametrize("extended", [True, False])
-def test_a_fault_at_every_point(create: Create, extended: bool) -> None:
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_fault_at_every_point(create: Create, view: str) -> None:
     """Each fault that each point of a rich story can have."""
-    world = create(extended=extended)
+    world = create(view)
     _story(world)
     points = list(world.points)
     world.settle_down()
@@ -210,7 +211,7 @@ def test_a_fault_at_every_point(create: Create, extended: bool) -> None:
     for number, point in _chosen(points):
         for side in SIDES[point.partition(".")[0]]:
             try:
-                _run(create(extended=extended, plan={number: side}))
+                _run(create(view, {number: side}))
             except AssertionError as error:
                 raise AssertionError(f"JOBS_SEED={SEED}, {side} at {number}, {point}: {error}") from error
 
@@ -218,8 +219,8 @@ def test_a_fault_at_every_point(create: Create, extended: bool) -> None:
 def test_the_story_passes_the_fault_points(create: Create) -> None:
     """But for those that only a person's commands pass, an extension that was late, or a request that is lost."""
     passed: set[str] = set()
-    for extended in (True, False):
-        world = create(extended=extended)
+    for view in VIEWS:
+        world = create(view)
         _run(world)
         passed |= {point.partition(",")[0] for point in world.points}
     rooms = {"extension": EXTENSION, "listener": LISTENER, "server": SERVER}
@@ -275,13 +276,13 @@ def _plan(chance: random.Random) -> dict[int, str]:
     return {chance.randrange(1, 400): chance.choice(sides) for _ in range(chance.randrange(12))}
 
 
-@pytest.mark.parametrize("extended", [True, False])
-def test_random_histories(create: Create, extended: bool) -> None:
+@pytest.mark.parametrize("view", VIEWS)
+def test_random_histories(create: Create, view: str) -> None:
     for number in range(HISTORIES):
         seed = f"{SEED}-{number}"
         chance = random.Random(seed)
         try:
-            world = create(extended=extended, plan=_plan(chance))
+            world = create(view, _plan(chance))
             for _ in range(EVENTS):
                 _event(world, chance)
             world.settle_down()

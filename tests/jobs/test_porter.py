@@ -15,9 +15,9 @@ import pytest
 
 from comfy_supervisor.extension.comfy_supervisor_bridge import life as bridge_life
 from comfy_supervisor.jobs import comfy, porter, replay
-from comfy_supervisor.jobs.comfy import Reply, Taken
+from comfy_supervisor.jobs.comfy import Ending, Reply, Taken
 from comfy_supervisor.jobs.fate import Policy
-from comfy_supervisor.jobs.job import Guilt, Job, Life, Process, State
+from comfy_supervisor.jobs.job import SUBMITTED, Guilt, Job, Life, Process, State
 from comfy_supervisor.jobs.journal import Journal
 from comfy_supervisor.jobs.porter import Porter, Sighting, Ward
 from comfy_supervisor.jobs.running import goes_on
@@ -253,6 +253,33 @@ def test_without_the_extension_its_queue_is_looked_at(carried: Carried, kept: Ke
     _speaks(kept)
     wait_until(lambda: kept.job("a").life != seen)
     assert (kept.job("a").state, server.submitted) == (State.QUEUED, [])
+
+
+def test_a_life_that_the_extension_leaves_is_followed_from_outside(
+    carried: Carried, kept: Kept, server: Server
+) -> None:
+    """With what it had written until then; and what is put back there is marked before it is."""
+    _speaks(kept)
+    kept.accept(cast("Life", kept.journal.newest_life()), "a", "b")
+    server.items = {"b": [1.0, "b", {}, {}, []], "c": [2.0, "c", {}, {}, []]}
+    server.history = {"a": Ending(State.DONE)}
+    carried.porter.see(SEEN)
+    wait_until(lambda: carried.porter._replay)
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE lives SET witness = 'listener'")
+    wait_until(lambda: kept.journal.job("c"))
+    wait_until(lambda: kept.job("a").state is State.DONE)
+    assert [kept.job(each).state for each in "bc"] == [State.QUEUED, State.QUEUED]
+    server.replies = [Reply(Taken.UNKNOWN)]
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE jobs SET state = 'queued', life = NULL WHERE prompt_id = 'b'")
+    del server.items["b"]
+    server.history["a"] = Ending(None)
+    carried.porter.see(replace(SEEN, work="moved"))
+    wait_until(lambda: server.submitted == ["b"])
+    assert kept.job("b").note == SUBMITTED
+    said = [line for line in carried.said if line.startswith("our extension does not know the form")]
+    assert len(said) == 1
 
 
 def test_a_queue_too_long_to_be_followed_is_said_to_be(carried: Carried, kept: Kept, server: Server) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections import UserList
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,9 @@ from comfy_supervisor.jobs.journal import Journal, JournalError
 from comfy_supervisor.jobs.porter import Porter, Sighting, Ward
 from comfy_supervisor.standin.prompt_queue import Item, PromptQueue
 
+VIEWS = ("extension", "outside", "left")
+"""How jobs are known; ``left``: in each of its lives, ComfyUI's have a form that the extension does not know, so
+that it leaves them to the listener."""
 EXTENSION = (
     "accepted",
     "refused",
@@ -49,6 +53,7 @@ EXTENSION = (
     "settle",
     "open",
     "take_stock",
+    "hand_over",
 )
 """What the extension's journal does in a transaction."""
 LISTENER = (
@@ -191,9 +196,10 @@ class Clock:
 class World:
     """All of it; each method is one thing that happens."""
 
-    def __init__(self, folder: Path, *, extended: bool = True, plan: dict[int, str] | None = None) -> None:
+    def __init__(self, folder: Path, view: str = "extension", plan: dict[int, str] | None = None) -> None:
         self.folder = folder
-        self.extended = extended
+        self.view = view
+        self.extended = view == "extension"
         self.plan = dict(plan or {})
         """By fault point's number: whom it befalls."""
         self.points: list[str] = []
@@ -288,8 +294,13 @@ class World:
     def touch(self, truth: Truth) -> None:
         """Note that something befalls a job, and whether that can be written."""
         life = self.life
-        truth.unwritten |= self.full or bool(life and life.journal and not life.journal.ok)
+        truth.unwritten |= self.full or bool(life and not self._writes(life))
         truth.vague |= truth.unwritten
+
+    @staticmethod
+    def _writes(life: Comfyui) -> bool:
+        """Tell whether all that befalls its jobs is written down, if that is not left to the listener."""
+        return life.journal is None or life.journal.ok or life.journal.handed_over
 
     # ComfyUI
 
@@ -319,7 +330,7 @@ class World:
         queue = queue_type(SimpleNamespace(queue_updated=lambda: None))
         nodes = SimpleNamespace(interrupt_processing=self._interrupt)
         self.life = Comfyui(self.lives, process, queue, None, Gate(str(self.folder)), nodes)
-        if self.extended:
+        if self.view != "outside":
             with self.mortal():
                 self._bridge(self.life, queue_type)
 
@@ -401,7 +412,7 @@ class World:
         self.counter += 1
         truth = Truth(f"{kind}-{self.counter}", kind, self.life.number, self.counter)
         self.truths[truth.prompt_id] = truth
-        item: Item = (float(self.counter), truth.prompt_id, {"1": {}}, {"client_id": "me"}, ["1"], {})
+        item = self._item(float(self.counter), truth.prompt_id, {"1": {}}, {"client_id": "me"}, ["1"], {})
         self.touch(truth)
         truth.in_memory = truth.unwritten
         with self.mortal():
@@ -411,6 +422,10 @@ class World:
                 truth.answered = True
             except RefusedError:
                 truth.deleted = True
+
+    def _item(self, *fields: Any) -> Any:
+        """Return a job as this ComfyUI has it in its queue."""
+        return UserList(fields) if self.view == "left" else fields
 
     def delete(self, choose: Callable[[list[str]], str]) -> None:
         """A user deletes a waiting job."""
@@ -465,7 +480,8 @@ class World:
         assert not (self.extended and pause.ordered(str(self.folder))), f"{truth.prompt_id} is begun in a pause"
         again = truth.runs.count(life.number)
         assert again <= truth.asked.count(life.number), f"{truth.prompt_id} runs twice in life {life.number}"
-        stays = truth.dropped or (truth.deleted and self.extended)
+        # with "left", a life's first submission is not marked yet: what is dropped in that moment may be in the queue
+        stays = (truth.dropped and self.view != "left") or (truth.deleted and self.extended)
         assert not (stays and truth.born < life.number) or truth.doubtful, f"{truth} was deleted"
         if self.extended and not (truth.runs or truth.deaths) and truth.born < life.number:
             before = [other for other in self.truths.values() if other.place < truth.place and self._waits(other)]
@@ -506,7 +522,7 @@ class World:
         self.porter = self._porter()
 
     def _porter(self) -> Porter:
-        ward = Ward(str(self.folder), "http://127.0.0.1:9", Policy(), 1000, self.extended)
+        ward = Ward(str(self.folder), "http://127.0.0.1:9", Policy(), 1000, self.view != "outside")
         porter = Porter(ward, self.said.append, ending=lambda pid: self.endings.get(pid, ""))
         accept = porter._journal.accept
 
@@ -542,7 +558,7 @@ class World:
         with self.mortal():
             life.heart._tend()
         unwritten = [truth for truth in self.truths.values() if truth.unwritten]
-        if unwritten and self.life is life and life.journal.ok and not self.full:
+        if unwritten and self.life is life and self._writes(life) and not self.full:
             here = {item[1] for items in life.queue.get_current_queue() for item in items}
             for truth in unwritten:
                 truth.doubtful |= truth.in_memory and truth.prompt_id not in here  # it came and went unseen
@@ -695,7 +711,8 @@ class World:
             assert self.life
             if suspect:
                 assert not self.life.queue.get_tasks_remaining() or self.life.late, "a suspect is not alone"
-            self.life.queue.put((float(number), prompt_id, body["prompt"], body["extra_data"], body["outputs"], {}))
+            fields: Any = (float(number), prompt_id, body["prompt"], body["extra_data"], body["outputs"], {})
+            self.life.queue.put(self._item(*fields))
             return Reply(Taken.YES, prompt_id=prompt_id)
 
         found: Reply = self._asked("submit", answer, Reply(Taken.UNKNOWN, "no answer"))

@@ -40,17 +40,24 @@ class Heart:
         threading.Thread(target=self._run, name="comfy-supervisor", daemon=True).start()
 
     def _run(self) -> None:
-        while True:
+        while not self._hooks.journal.handed_over:
             guarded("journal", self._tend)
             guarded("heartbeat", lambda: self._beat(time.monotonic()))
             time.sleep(EVERY)
+        guarded("heartbeat", lambda: self._file.unlink(missing_ok=True))
 
     def _tend(self) -> None:
+        if self._hooks.gone:
+            self._hooks.journal.hand_over()
+            return
         if not self._hooks.journal.is_ours():
             self._hooks.take_stock()
         self._hooks.journal.settle()
 
     def _beat(self, now: float) -> None:
+        if self._hooks.gone:
+            self._file.unlink(missing_ok=True)
+            return
         temporary = self._file.with_suffix(f".{self._life.pid}.tmp")
         temporary.write_text(json.dumps(self._told(now)), encoding="utf-8")
         temporary.replace(self._file)

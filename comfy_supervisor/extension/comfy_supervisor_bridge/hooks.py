@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from . import cuda
 from .gate import LOOK, Gate
-from .guard import guarded
+from .guard import guarded, say
 from .journal import Journal
 from .progress import Progress
-from .rows import REPLAYED, Item
+from .rows import REPLAYED, Item, is_known
 
 _NEEDED = ("mutex", "not_empty", "queue", "currently_running", "flags")
 """What the hooks look at in ComfyUI's PromptQueue."""
@@ -39,6 +39,8 @@ class Hooks:
     loop: Any = None
     """ComfyUI's event loop; None: it isn't known."""
     replayed: set[tuple[float, str]] = field(default_factory=set)
+    gone: bool = False
+    """Whether ComfyUI's jobs have another form than is known here: then nothing is done at any of the hooks."""
 
     @property
     def held(self) -> str:
@@ -47,6 +49,8 @@ class Hooks:
 
     def put(self, original: Function, queue: Any, item: Item, *arguments: Any, **named: Any) -> Any:
         """Write a job down, then queue it."""
+        if guarded("form", lambda: self._is_strange([item])):
+            return original(queue, item, *arguments, **named)
         if guarded("replay", lambda: self._is_repeated(item)):
             return None  # the listener, which got no answer, asks once more
         with queue.mutex:  # or stock might be taken in between, and the job found missing
@@ -106,7 +110,23 @@ class Hooks:
         if not self.journal.open():
             return
         with self.queue.mutex:
-            self.journal.take_stock(_running(self.queue), list(self.queue.queue))
+            running, waiting = _running(self.queue), list(self.queue.queue)
+            if not self._is_strange([*running, *waiting]):
+                self.journal.take_stock(running, waiting)
+
+    def _is_strange(self, items: Iterable[Any]) -> bool:
+        """Tell whether jobs have another form than is known; then all is left to the listener, from now on."""
+        if all(map(is_known, items)):
+            return False
+        with self.queue.mutex:
+            if not self.gone:
+                self.gone = True
+                say(
+                    "this ComfyUI's jobs have a form that is not known here: nothing more is done in it, and the "
+                    "health listener looks at its jobs from outside"
+                )
+                self.journal.hand_over()
+        return True
 
     def _noted(self, hook: str, deed: Callable[[], T]) -> T | None:
         """Do a hook's part of the journal; if it fails, the journal has missed something, and stock is to be taken."""
@@ -223,6 +243,8 @@ def _examine(queue: Any) -> None:
     missing = [name for name in _NEEDED if not hasattr(queue, name)]
     if missing:
         raise AttributeError(f"this ComfyUI's PromptQueue has no {', '.join(missing)}")
+    if not isinstance(queue.queue, Sequence) or not isinstance(queue.currently_running, Mapping):
+        raise AttributeError("this ComfyUI's PromptQueue keeps its jobs otherwise")
     if (
         not isinstance(queue.mutex, type(threading.RLock()))
         or getattr(queue.not_empty, "_lock", None) is not queue.mutex
@@ -235,7 +257,7 @@ def _wrap(hooks: Hooks, places: Iterable[tuple[Any, str]]) -> None:
     originals = [(owner, name, _function(owner, name)) for owner, name in places]
     for number, (owner, name, original) in enumerate(originals):
         try:
-            setattr(owner, name, _hooked(original, getattr(hooks, name)))
+            setattr(owner, name, _hooked(original, getattr(hooks, name), hooks))
         except (AttributeError, TypeError) as error:
             for each in originals[:number]:
                 setattr(*each)
@@ -254,9 +276,9 @@ def _named(owner: Any) -> str:
     return str(getattr(owner, "__name__", owner))
 
 
-def _hooked(original: Function, hook: Function) -> Function:
+def _hooked(original: Function, hook: Function, hooks: Hooks) -> Function:
     @functools.wraps(original)
     def hooked(*arguments: Any, **named: Any) -> Any:
-        return hook(original, *arguments, **named)
+        return original(*arguments, **named) if hooks.gone else hook(original, *arguments, **named)
 
     return hooked

@@ -49,6 +49,7 @@ _BEGIN_LIFE = """
 INSERT INTO lives (token, boot, pid, started, began, witness)
 VALUES (:token, :boot, :pid, :started, :began, 'extension') ON CONFLICT (token) DO NOTHING
 """
+_HAND_OVER = "UPDATE lives SET witness = 'listener' WHERE token = :token"
 
 _MINE = """
 SELECT prompt_id FROM jobs WHERE life = ? AND state IN ('queued', 'running') AND asked <> 'obeyed' AND note = ''
@@ -89,6 +90,8 @@ class Journal:
         """… and how many of these came before stock was taken."""
         self._loose = False
         """Whether something is written that may not be on the disk yet."""
+        self.handed_over = False
+        """Whether this life is the listener's to follow, and nothing of it is written here any more."""
 
     @property
     def ok(self) -> bool:
@@ -170,6 +173,11 @@ class Journal:
         missed = self._missed
         self._do(lambda: self._begin(running, waiting, missed))
 
+    def hand_over(self) -> None:
+        """Leave this life to the listener, who then looks at its queue from outside."""
+        if not self.handed_over:
+            self._do(self._leave)
+
     def miss(self) -> None:
         """Note that something befell a job that will not be written: from the queue, it is to be seen which is gone."""
         self._missed += 1
@@ -217,6 +225,21 @@ class Journal:
         self._made_good = missed
         self._owed.clear()
         self._say_trouble("")
+
+    def _leave(self) -> None:
+        if self._connection is None:
+            self._reopen()
+        connection = self._connection or self._opened
+        if connection is None:
+            return
+        try:
+            with _transaction(connection):
+                connection.execute(_HAND_OVER, vars(self._life))
+        except (sqlite3.Error, OSError) as error:
+            self._fail(error)
+            return
+        self._close()
+        self.handed_over = True
 
     def _connect(self) -> tuple[sqlite3.Connection, int]:
         """Return a connection to the file, and its inode; one that is damaged is set aside, and a new one begun."""

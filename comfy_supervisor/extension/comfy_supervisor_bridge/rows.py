@@ -12,6 +12,8 @@ from typing import Any
 Item = Sequence[Any]
 """ComfyUI's: ``(number, prompt_id, prompt, extra_data, outputs)``, and from 0.3.68 on the API keys."""
 _PUBLIC = 5
+_JSON = (dict, list, str, int, float, type(None))
+"""What a client may send as ``extra_data``: ComfyUI does not look at it."""
 KEYS = frozenset({"auth_token_comfy_org", "api_key_comfy_org"})
 """In ``extra_data``, and never kept; what ComfyUI itself calls sensitive comes to it."""
 REPLAYED = -1e12
@@ -63,6 +65,21 @@ def _place(number: Any) -> float:
     if math.isnan(place):
         raise ValueError("its number is none")
     return place
+
+
+def is_known(item: Any) -> bool:
+    """Tell whether a job has the form that is known here; what a client can put in it makes no difference."""
+    if not isinstance(item, (tuple, list)) or len(item) < _PUBLIC:
+        return False
+    number, prompt_id, prompt, extra_data, outputs = item[:_PUBLIC]
+    return (
+        isinstance(number, (int, float))
+        and isinstance(prompt_id, str)
+        and isinstance(prompt, dict)
+        and isinstance(extra_data, _JSON)
+        and isinstance(outputs, list)
+        and (len(item) == _PUBLIC or isinstance(item[_PUBLIC], dict))
+    )
 
 
 def row(item: Item, state: str, life: int, keys: frozenset[str] = KEYS) -> dict[str, Any]:

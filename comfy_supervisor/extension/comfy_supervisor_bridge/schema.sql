@@ -8,7 +8,7 @@ CREATE TABLE lives (
     pid     INTEGER NOT NULL,
     started REAL    NOT NULL,         -- the process's start, seconds since boot by the kernel's clock
     began   REAL    NOT NULL,
-    witness TEXT    NOT NULL,         -- who saw it begin: extension, or listener
+    witness TEXT    NOT NULL,         -- who follows it: extension, or listener
     cause   TEXT    NOT NULL DEFAULT '',  -- the cause's id, where the listener ended it
     guilt   TEXT                      -- what its end says of the job that ran: innocent, victim, suspect; NULL: not known
 );
