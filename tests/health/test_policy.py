@@ -90,6 +90,17 @@ CELLS = [
         30,
     ),
     Cell(
+        "supervisord-silent",
+        {"supervised": ""},
+        Word.BLIND,
+        Deed.ALERT,
+        "unknown",
+        "supervisord does not answer",
+        Word.BLIND,
+        30,
+        lambda day: day.run(90, **NOBODY),
+    ),
+    Cell(
         "unkillable",
         {**DEAF, "hand": Hand.STUCK},
         Word.RESTARTING,
@@ -489,6 +500,12 @@ def test_no_row_repeats_itself_each_second(cell: Cell) -> None:
         _look(day, cell)
         day.now += 1
     assert [verdict.deed for _, verdict in day.deeds if verdict.deed is cell.deed] == deeds
+
+
+def test_an_empty_queue_that_nobody_looks_into_is_no_stall() -> None:
+    day = Day()
+    day.run(900, queue=0, queue_seen=False)
+    assert (day.word(), day.done()) == (Word.IDLE, [])
 
 
 def test_a_debugger_shows_what_it_hides() -> None:
