@@ -502,6 +502,39 @@ def test_no_row_repeats_itself_each_second(cell: Cell) -> None:
     assert [verdict.deed for _, verdict in day.deeds if verdict.deed is cell.deed] == deeds
 
 
+def test_one_that_nothing_holds_back_is_not_given_up_whatever_was_before() -> None:
+    day = Day()
+    _spent(day)
+    assert day.look(**WAITS, **new_life(206)).deed is Deed.NOTHING
+    assert day.look(**WAITS, **new_life(206), hold="backoff").deed is Deed.HOLD
+
+
+@pytest.mark.parametrize(
+    ("look", "limit", "before", "then"),
+    [
+        (WAITS, 600, "the launcher has been clearing the way for 5 s", "clearing the way for 605 s"),
+        ({"queue": 7}, 300, "7 jobs waiting, and none has begun for 5 s", "for 305 s: paused by somebody?"),
+    ],
+)
+def test_what_lasts_is_of_an_unknown_cause_once_it_has_lasted_too_long(
+    look: dict[str, Any], limit: float, before: str, then: str
+) -> None:
+    day = Day().working()
+    day.look(**look)
+    day.now += 5
+    day.look(**look)
+    assert (day.verdict.cause, day.verdict.reason) == ("healthy", before)
+    day.run(limit, **look)
+    assert day.verdict.cause == "unknown"
+    assert day.verdict.reason.endswith(then)
+
+
+def test_how_old_it_has_become_is_told_in_hours() -> None:
+    day = Day(Rules(recycle_after=3600.0))
+    day.run(60, age=3_600_000.0)
+    assert "older than health.recycle_after: 1000.0 h" in day.verdict.reason
+
+
 def test_an_empty_queue_that_nobody_looks_into_is_no_stall() -> None:
     day = Day()
     day.run(900, queue=0, queue_seen=False)

@@ -85,8 +85,8 @@ def test_counters_that_fall_tell_of_a_child_that_ended_and_are_counted_anew(body
 def test_counters_fall_below_those_of_the_last_look() -> None:
     """Before that, they may have been as low for long."""
     last = replace(BEFORE, at=NOW - 5, cpu=5.0, io=5)
-    for body in ({"cpu": 3.0, "io": 5}, {"cpu": 5.0, "io": 3}):
-        assert after(seen(vitals=vitals(**body)), samples=(BEFORE, last)).activity == "has ended a child"
+    for cpu, io in ((3.0, 5), (5.0, 3)):
+        assert after(seen(vitals=vitals(cpu=cpu, io=io)), samples=(BEFORE, last)).activity == "has ended a child"
 
 
 def test_a_use_of_the_gpu_is_activity_and_none_of_it_is_not() -> None:
