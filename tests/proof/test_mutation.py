@@ -9,9 +9,10 @@ from types import ModuleType
 import pytest
 
 from tests.proof.mutation import measure
-from tests.proof.mutation.measure import Trial
-from tests.proof.mutation.rooms import ROOMS, ROOT, Reach
+from tests.proof.mutation.measure import Found, Trial
+from tests.proof.mutation.rooms import ROOMS, ROOT, Reach, Room
 from tests.proof.mutation.swap import swapped
+from tests.proof.plan import Plan
 
 REACH = Reach({"a": 0.1, "b": 0.2, "c": 0.3}, {"file.py": [(12, 13, ["a"]), (10, 15, ["a", "b"]), (20, 21, [])]}, 4, [])
 
@@ -76,6 +77,25 @@ def test_why_a_mutant_survives_is_said(equivalent: bool) -> None:
     assert (other.outcome, other.shown[-22:]) == ("survived", "**it is not said why**")
     killed = Trial("file.py", "killed", 7, "x > 0", "x != 0")
     assert measure._explained(killed, known) == killed
+
+
+def test_what_was_found_of_a_room_stands_until_its_code_or_its_tests_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = Room("room", ["file.py"], ["test_file.py"])
+    for name in ("file.py", "test_file.py", "conftest.py"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(measure, "ROOT", tmp_path)
+    assert measure._kept(room, Plan()) is None
+    found = Found(room, 3, [Trial("file.py", "survived", 7, "x > 0", "x != 0")], 2, ["file.py: 1 → 2"])
+    measure._keep(found, Plan())
+    assert measure._kept(room, Plan()) == found
+    assert measure._kept(room, Plan(seed=2)) is None
+    for name in ("file.py", "test_file.py", "conftest.py"):
+        (tmp_path / name).write_text("changed")
+        assert measure._kept(room, Plan()) is None
+        (tmp_path / name).write_text("")
+        assert measure._kept(room, Plan()) == found
 
 
 def test_reasons_are_of_lines_that_are_there() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -11,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -48,8 +49,8 @@ At most {MOST} mutants a room are tried, drawn by the seed; left out is what onl
 evaluates, whether arguments may be given by name, and `is` for `==` or back, which are the same between members of an
 enumeration. A mutant is killed by time where the tests take {LEAST:g} s and five times as long as without it.
 Equivalent are those of which [tests/proof/mutation/survivors.json](../tests/proof/mutation/survivors.json) says why no
-test can notice them. At least {LEAST_PERCENT:g} % of the others have to be killed, and the tests have to take every
-branch."""
+test can notice them. What was found of a room stands until its code or its tests change. At least {LEAST_PERCENT:g} %
+of the others have to be killed, and the tests have to take every branch."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Found:
 
 def measure(plan: Plan) -> Report:
     """Try the mutants of every room, one room after the other."""
-    tried = [_room(room, plan) for room in ROOMS]
+    tried = [_kept(room, plan) or _room(room, plan) for room in ROOMS]
     known = _known()  # only now: whoever waits may have said why meanwhile
     found = [replace(one, trials=[_explained(trial, known) for trial in one.trials]) for one in tried]
     parts = [f"{_HOW}\n\n{versions('cosmic-ray', 'coverage', 'pytest')}:", table(_HEADER, map(_row, found))]
@@ -132,7 +133,33 @@ def _room(room: Room, plan: Plan) -> Found:
         _output("-m", "tests.proof.mutation.reach", folder, *room.files, "--", *room.tests)
         reach = Reach(**json.loads(Path(folder, REACHED).read_text(encoding="utf-8")))
         trials = list(_noted(_trials(room, folder, chosen)))
-    return Found(room, len(mutants), trials, reach.branches, reach.missing)
+    found = Found(room, len(mutants), trials, reach.branches, reach.missing)
+    _keep(found, plan)
+    return found
+
+
+def _keep(found: Found, plan: Plan) -> None:
+    file = _file(found.room, plan)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(asdict(found), indent=1), encoding="utf-8")
+
+
+def _kept(room: Room, plan: Plan) -> Found | None:
+    """Return what was found of a room before, with the same code and tests; None: nothing was."""
+    file = _file(room, plan)
+    if not file.exists():
+        return None
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    return Found(**{**kept, "room": room, "trials": [Trial(**trial) for trial in kept["trials"]]})
+
+
+def _file(room: Room, plan: Plan) -> Path:
+    """Return where it is kept what was found of a room, by all that this depends on."""
+    made = [*map(str, Path(__file__).parent.glob("*.py")), *room.files, *room.tests]
+    made += [str(Path(test).with_name("conftest.py")) for test in room.tests]
+    contents = [(ROOT / each).read_bytes() for each in dict.fromkeys(made) if (ROOT / each).exists()]
+    digest = hashlib.sha256(repr((plan.seed, plan.quick, contents)).encode()).hexdigest()
+    return ROOT / "build" / "proof" / "mutation" / f"{digest[:16]}.json"
 
 
 def _noted(trials: Iterable[Trial]) -> Iterator[Trial]:
