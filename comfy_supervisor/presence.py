@@ -9,7 +9,8 @@ from . import machine, rpc
 from .errors import UserError
 from .service import MARK, UNIT, command
 
-_OURS, _UP = "comfy-supervisor ", "up"
+UP = "comfy-supervisor up"
+"""What starts a supervisord, where no service does."""
 
 
 def running(address: Path, timeout: float = 5.0) -> int | None:
@@ -33,8 +34,8 @@ def silence(address: Path, failure: rpc.Failure, conf: Path) -> str:
 def starts(conf: Path) -> str:
     """Say what starts the supervisord of a configuration, and where a service of ours tells why it does not run."""
     starter = starter_of(conf)
-    verb = starter.removeprefix(_OURS)
-    why = f", {verb.replace('start', 'logs')} tells why it ended" if verb != _UP else ""
+    logs = starter.removeprefix("comfy-supervisor ").replace("start", "logs")
+    why = f", {logs} tells why it ended" if starter != UP else ""
     return f"{starter} starts it{why}"
 
 
@@ -42,8 +43,8 @@ def starter_of(conf: Path) -> str:
     """Return the command that starts the supervisord of a configuration: by a service of ours, where there is one."""
     for option in ("", " --user"):
         if command(("--configuration", str(conf))) in _unit(machine.unit_folder(user=bool(option)) / UNIT):
-            return f"{_OURS}service start{option}"
-    return f"{_OURS}{_UP}"
+            return f"comfy-supervisor service start{option}"
+    return UP
 
 
 def _unit(file: Path) -> str:

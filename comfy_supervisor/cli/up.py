@@ -11,7 +11,7 @@ from types import FrameType
 
 import click
 
-from .. import disk, fallback, plan, rendered
+from .. import disk, fallback, plan, presence, rendered
 from ..comfyui import find
 from ..errors import UserError
 from ..launch import holds
@@ -62,6 +62,9 @@ def command(loaded: Loaded, detach: bool, or_standin: bool, exit_on_give_up: boo
     tell_notes(made)
     if find.is_standin(made.facts.installation.directory):
         warn(f"THIS IS THE STAND-IN, NOT COMFYUI: it speaks ComfyUI's API, but generates no images{reason}")
+    starter = presence.starter_of(made.paths.conf)
+    if starter != presence.UP:
+        warn(f"there is a service for this: {starter} has it run confined, and started again by systemd")
     refusals.no_torch(made)
     return _background(made) if detach else _foreground(made, exit_on_give_up)
 

@@ -104,6 +104,10 @@ class TestStatus:
         assert service.refused("start") == f"error: {down}\n"
         service.conf.unlink()
         assert "nothing is rendered yet; comfy-supervisor service start does it" in service.refused("status")
+        assert (
+            "note: there is a service for this: comfy-supervisor service start has it" in service.run("up", "-d").stderr
+        )
+        service.ok("down")
         service.settings(paths={"state": str(service.folder / "other")})
         assert "nothing is rendered yet; comfy-supervisor up does it" in service.refused("status")
 
