@@ -136,6 +136,7 @@ changed_settings() {
     ours service logs | grep "gpu.tiers.gpu_onyl" || fail "why it does not start is not in its log"
     say "ok: what keeps it from starting stands in its log"
     settings
+    ours status | grep "service start starts it" || fail "status does not name what starts it"
     ours service start || fail "service start"
     until_ "mended, and the API answers" 60 ask $api/queue
 }
