@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -84,11 +85,8 @@ def make(loaded: Loaded, site: Site, account: Account) -> None:
             disk.make_folder(loaded.path(folder), None, account)
     closed = 'for path; do [ -w "$path" ] || echo "$path"; done'
     for path in machine.ask_as(account, closed, *map(str, site.writable))[1].splitlines():
-        mend = (
-            f"sudo chown -R {account.name} {path}"
-            if Path(path).exists()
-            else f"sudo install -d -o {account.name} {path}"
-        )
+        how = "chown -R" if Path(path).exists() else "install -d -o"
+        mend = f"sudo {how} {account.name} {shlex.quote(path)}"  # a name that somebody else chose
         warn(f"{path}: {account.name} can't write there; {mend}")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from .. import machine
 from ..comfyui import model_paths
 from ..model import Account, Installation
+from ..service import can_be_said
 from ..settings import Loaded
 from . import service_folders
 from .common import warn
@@ -30,7 +31,8 @@ def look(loaded: Loaded, installation: Installation, account: Account, *, exists
     """Return those that are there, as an account of this machine, or one that is to be created, will see them."""
     files = model_paths.files(installation.directory, loaded.settings.comfyui.extra_args)
     named = model_paths.folders(installation, files, _reader(account, exists=exists))
-    there = {Path(os.path.realpath(path)): path.stat().st_uid for path in named if _is_there(path)}
+    led = [Path(os.path.realpath(path)) for path in named if _is_there(path)]
+    there = {path: path.stat().st_uid for path in led if can_be_said(str(path))}
     own = {path for path, uid in there.items() if uid == account.uid and not service_folders.is_systems(path)}
     return Models(tuple(files), tuple(sorted(own)), tuple(sorted(there.keys() - own)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -134,7 +135,7 @@ def refuse_a_former_services_folders(loaded: Loaded, conf_d: Path) -> None:
         path for path in (places.state, places.run) if path.exists() and _can_not_write(path.stat().st_uid, there)
     ]
     if theirs:
-        which = " ".join(map(str, theirs))
+        which = shlex.join(map(str, theirs))
         mend = f"comfy-supervisor service uninstall, if that is still there; then: sudo chown -R root {which}"
         raise UserError(*(f"{path}: is another account's, which can't write into {there}; {mend}" for path in theirs))
 

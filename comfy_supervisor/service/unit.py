@@ -10,6 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import UserError
+
 if TYPE_CHECKING:
     import jinja2
 
@@ -18,6 +20,7 @@ GPU_UNIT = "comfyui-headless-gpu.service"
 """Makes the GPUs' device nodes, before the service is confined to those that exist."""
 MARK = "# Written by comfy-supervisor"
 """How a unit of ours begins; another one of that name is its owner's."""
+_UNSAYABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 SPARE_SECONDS = 60
 """What supervisord gets beyond ComfyUI's own time to stop: it ends its groups one after the other."""
 
@@ -103,8 +106,19 @@ def _below(outer: Path, folder: Path) -> str:
     return inner if re.fullmatch(r"[\w./@+-]*", inner, re.ASCII) else ""
 
 
+def can_be_said(text: str) -> bool:
+    """Tell whether a unit can hold a text: it has no control character, and is UTF-8."""
+    return not _UNSAYABLE.search(text)
+
+
 def quoted(text: str) -> str:
-    """Return one word of a command line or a list, as systemd reads it back: systemd.service(5), systemd.unit(5)."""
+    """Return one word of a command line or a list, as systemd reads it back: systemd.service(5), systemd.unit(5).
+
+    Raises UserError for what can't be said in a unit: a folder's name may have a line's end in it, and what follows
+    would be a line of its own, which systemd believes as root's.
+    """
+    if not can_be_said(text):
+        raise UserError(f"{text!a}: has a character that no unit of systemd's can hold; rename it")
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"' if escaped != text or not text or set(text) & set(" \t';") else text
 

@@ -184,6 +184,16 @@ class TestFolders:
         found = service_folders.written(Loaded(Settings(), None), comfyui)
         assert list(service_folders.outermost(found)) == [comfyui, tmp_path / "data"]
 
+    def test_a_link_to_a_name_with_a_lines_end_is_refused(self, settled: Service) -> None:
+        """ComfyUI's folder is its account's, and so is the link: what follows would be a line of root's unit."""
+        comfyui = make_comfyui(settled.folder / "ComfyUI")
+        evil = settled.folder / "data\nExecStartPre=+touch owned"
+        evil.mkdir()
+        (comfyui / "output").symlink_to(evil)
+        settled.settings(comfyui={"directory": str(comfyui), "python": sys.executable})
+        said = settled.refused("service", "install", "--print", "--account", "daemon")
+        assert "\\nExecStartPre=+touch owned': has a character that no unit of systemd's can hold" in said
+
     def test_links_are_looked_for_in_the_base_directory(self, comfyui: Path, tmp_path: Path) -> None:
         (tmp_path / "base").mkdir()
         (tmp_path / "base" / "output").symlink_to(tmp_path / "data")
@@ -248,6 +258,18 @@ class TestModelsElsewhere:
         os.chown(folder / "own", pwd.getpwnam("daemon").pw_uid, -1)
         monkeypatch.setattr(service_folders, "SYSTEMS", (*service_folders.SYSTEMS, folder / "own"))
         assert "models/own" not in settled.ok("service", "install", "--print", "--account", "daemon")
+
+    @as_root
+    def test_a_name_with_a_lines_end_writes_no_line_of_the_unit(
+        self, settled: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """That file is a custom node's to write, and so is the folder; systemd believes the unit as root's."""
+        evil = settled.folder / "models\nExecStartPre=+touch owned"
+        evil.mkdir()
+        shutil.chown(evil, "daemon")
+        monkeypatch.setattr(model_paths, "folders", lambda *_: [evil])
+        done = settled.run("service", "install", "--print", "--account", "daemon")
+        assert (done.returncode, "owned" in done.stdout + done.stderr) == (0, False)
 
     def test_what_service_writable_names_is_no_more_said(self, folder: Path, settled: Service) -> None:
         settled.settings(service={"writable": [str(folder)]})

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from comfy_supervisor.errors import UserError
 from comfy_supervisor.model import SHARED_RUN, SHARED_STATE
 from comfy_supervisor.service import GPU_UNIT, UNIT, Site, gpu_unit, unit
 from comfy_supervisor.service.unit import command, quoted
@@ -192,6 +193,13 @@ def test_a_value_can_neither_end_its_word_nor_be_a_variable() -> None:
     line = command(words)
     assert shlex.split(line.replace("%%", "%").replace("$$", "$")) == words
     assert quoted("/plain/path-1.2_x") == "/plain/path-1.2_x"
+
+
+@pytest.mark.parametrize("text", ["a\nExecStart=b", "a\r", "\0", "a\udcff"])
+def test_what_a_unit_can_not_hold_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="has a character that no unit of systemd's can hold; rename it"):
+        quoted(text)
+    assert quoted("ä 名") == '"ä 名"'
 
 
 def test_the_folders_that_it_writes_to_are_all_that_it_may(tmp_path: Path) -> None:
