@@ -289,8 +289,26 @@ def test_a_life_is_left_to_the_listener_once_that_can_be_written(
         another.execute("BEGIN IMMEDIATE")
         bridged.queue.put(STRANGE["too few"])
         assert (bridged.hooks.gone, bridged.journal.handed_over) == (True, False)
+        bridged.journal.hand_over()
+        assert not bridged.journal.handed_over
     bridged.heart._run()
-    assert _witness(bridged) == "listener"
+    assert (_witness(bridged), bridged.journal._connection) == ("listener", None)
+    bridged.execute("UPDATE lives SET witness = 'somebody'")
+    bridged.journal.hand_over()
+    assert _witness(bridged) == "somebody", "that is over"
+
+
+def test_a_life_that_can_not_be_left_to_the_listener_now_is_later(
+    bridged: Bridged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extension_journal, "PATIENCE", 0.05)
+    bridged.hooks.take_stock()
+    with closing(sqlite3.connect(bridged.file, isolation_level=None)) as another:
+        another.execute("BEGIN IMMEDIATE")
+        bridged.journal.hand_over()
+    assert (bridged.journal.handed_over, len(bridged.said)) == (False, 1)
+    bridged.journal.hand_over()
+    assert (bridged.journal.handed_over, _witness(bridged)) == (True, "listener")
 
 
 def _witness(bridged: Bridged) -> str:

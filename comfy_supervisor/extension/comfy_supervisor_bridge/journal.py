@@ -235,7 +235,7 @@ class Journal:
         try:
             with _transaction(connection):
                 connection.execute(_HAND_OVER, vars(self._life))
-        except (sqlite3.Error, OSError) as error:
+        except sqlite3.Error as error:
             self._fail(error)
             return
         self._close()
