@@ -63,6 +63,7 @@ def test_what_is_due_breaks_no_promise(verdict: Verdict) -> None:
         ({}, {"life": replace(LIFE, image=8)}, RESTART, "that life is over"),
         ({}, WAITS, POISONED, "the launcher has not become ComfyUI yet"),
         (SPENT, {}, RESTART, "the budget is spent"),
+        ({"restarts": (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)}, {}, RESTART, "the budget is spent"),
         (SPENT, {}, replace(RESTART, hold="backoff"), "the budget is spent"),
         ({}, {"supervised": "STOPPED"}, RESTART, "supervisord stopped it, or does not answer"),
         ({}, {"supervised": "STOPPING"}, INTERRUPT, "supervisord stopped it, or does not answer"),

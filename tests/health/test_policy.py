@@ -509,6 +509,13 @@ def test_one_that_nothing_holds_back_is_not_given_up_whatever_was_before() -> No
     assert day.look(**WAITS, **new_life(206), hold="backoff").deed is Deed.HOLD
 
 
+@pytest.mark.parametrize("hold", ["", "backoff", "maintenance"])
+def test_a_lost_gpu_is_told_of_whatever_the_launcher_waits_for(hold: str) -> None:
+    day = Day().working()
+    day.look(**WAITS, **new_life(), hold=hold, gpu=GpuSight(fault="Xid 79: GPU 0 has fallen off the bus"))
+    assert (day.verdict.word, day.verdict.deed) == (Word.GPU_FAULT, Deed.HOLD)
+
+
 @pytest.mark.parametrize(
     ("look", "limit", "before", "then"),
     [

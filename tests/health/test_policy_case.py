@@ -302,6 +302,9 @@ def test_a_lifes_own_end_is_not_counted_against_it() -> None:
 def test_what_is_spent_is_said_in_minutes() -> None:
     assert case({"given_up": True}).spent == "it was given up before and has not been well for 10 min since"
     assert case({"restarts": (1.0, 2.0, 3.0)}).spent == "3 deaths and restarts within 60 min"
+    long = Rules(healthy_after=6000.0, window=60_000.0)
+    assert replace(case({"given_up": True}), rules=long).spent.endswith("well for 100 min since")
+    assert replace(case(), rules=long).spent == "0 deaths and restarts within 1000 min"
 
 
 def test_a_job_that_is_not_to_be_ended_is_spoken_of_after_half_an_hour_or_its_own_time() -> None:
