@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +18,10 @@ from ..model import Account, Instance
 from ..plan import Plan
 from ..rendered import Rendered
 
+DYING = 30.0
+"""Seconds for which a process that was killed may hold its port: it frees its memory first, and ComfyUI's is large."""
+_POLL = 0.1
+
 
 def addresses(made: Plan, instances: Iterable[Instance]) -> dict[str, str]:
     """Return where instances of a plan will listen, by the names of their programs."""
@@ -26,18 +32,28 @@ def addresses(made: Plan, instances: Iterable[Instance]) -> dict[str, str]:
 def taken_ports(wanted: Mapping[str, str], state: Path) -> None:
     """Raise UserError for each address, by program, whose port a stranger holds.
 
-    ``state``: the folder of our instances. What one of ours holds, the launcher ends, or supervisord stops.
+    ``state``: the folder of our instances. What one of ours holds, the launcher ends, or supervisord stops; a process
+    that was killed is waited for.
     """
+    deadline, before = time.monotonic() + DYING, list[tuple[str, str, int]]()
+    while strange := _strangers(wanted, state):
+        stays = strange == before and not all(orphans.is_ending(pid) for _, _, pid in strange)
+        if stays or time.monotonic() >= deadline:
+            raise UserError(*(f"{program}: {text}; stop that, or set comfyui.port" for program, text, _ in strange))
+        before = strange  # who ends as we look can't be told from a stranger; the next look tells
+        time.sleep(_POLL)
+
+
+def _strangers(wanted: Mapping[str, str], state: Path) -> list[tuple[str, str, int]]:
+    """Return the programs whose port somebody else holds, who that is, in words, and that one's pid (0: not known)."""
     found = [
-        (program, text)
+        (program, text, int(pid[1]) if (pid := re.search(r"\(pid (\d+), ", text)) else 0)
         for program, listening in wanted.items()
         for address in ports.addresses(listening)
         if (text := ports.trouble(*address))
     ]
     ours = _ours(state) if found else set()
-    strange = [(program, text) for program, text in found if not any(f"(pid {pid}, " in text for pid in ours)]
-    if strange:
-        raise UserError(*(f"{program}: {text}; stop that, or set comfyui.port" for program, text in strange))
+    return [each for each in found if each[2] not in ours]
 
 
 def taken_ports_rendered(instances: Iterable[Rendered]) -> None:

@@ -71,6 +71,15 @@ def find(environment: Mapping[str, str]) -> list[Orphan]:
     return [orphan for orphan in found if orphan.alive]
 
 
+def is_ending(pid: int) -> bool:
+    """Tell whether a process has been killed, and holds its ports only until its memory is freed.
+
+    That takes seconds where it is large, and nobody can read any more whose child it is.
+    """
+    stat = _stat(pid)
+    return bool(stat) and bool(int(stat[_FLAGS]) & _EXITING)
+
+
 def elsewhere(environment: Mapping[str, str]) -> str:
     """Return which of these processes another supervisord runs, in words; empty if none: they are no orphans."""
     found = find(environment)
@@ -117,8 +126,10 @@ def _outlive(orphans: list[Orphan], wait: float) -> list[Orphan]:
     return alive
 
 
-_STATE, _PARENT, _THREADS, _BORN = 0, 1, 17, 19
-"""Places in /proc/PID/stat, counted from behind the name (proc(5): fields 3, 4, 20 and 22)."""
+_STATE, _PARENT, _FLAGS, _THREADS, _BORN = 0, 1, 6, 17, 19
+"""Places in /proc/PID/stat, counted from behind the name (proc(5): fields 3, 4, 9, 20 and 22)."""
+_EXITING = 0x4
+"""PF_EXITING, of include/linux/sched.h."""
 
 
 def _stat(pid: int) -> list[str]:
