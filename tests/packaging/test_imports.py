@@ -66,6 +66,15 @@ def test_nothing_else_stands_where_comfyui_loads_whatever_it_finds() -> None:
     assert found - {"__pycache__"} == {"comfy_supervisor_bridge"}
 
 
+def test_the_listener_lives_without_what_only_commands_need() -> None:
+    """It does so for months, and each costs its memory; nor does it get them from what it imports only later."""
+    parts = [name for name in ROOMS if name.split(".")[1:2] in (["health"], ["incidents"], ["jobs"], ["notify"])]
+    modules = ["comfy_supervisor.eventlisteners.comfyui_health", *parts]
+    code = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert set(HEAVY) & set(done.stdout.split()) == {"psutil", "requests"}
+
+
 def test_help_imports_nothing_that_takes_long() -> None:
     code = "import sys; from comfy_supervisor.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
