@@ -101,6 +101,7 @@ class Porter:
         self._sighting = Sighting()
         self._answers_since: float | None = None
         self._images: dict[str, int] = {}
+        """Which image the newest life has, by its token; empty: nobody has noted that yet."""
         self._replay: Replay | None = None
         self._next_look = (float("-inf"), float("-inf"))
         """When the queue may be looked at from outside again: if it has moved, and if it hasn't."""
@@ -247,7 +248,7 @@ class Porter:
         if not goes_on(process):
             return None  # it was seen before: whose life that is, the next sighting tells
         if newest and newest.is_of(process) and self._is_image(newest, process.image):
-            self._images[newest.token] = process.image or self._images.get(newest.token, 0)
+            self._images = {newest.token: process.image or self._images.get(newest.token, 0)}
             if newest.is_handed_over and newest.token != self._handed_over:
                 self._handed_over = newest.token
                 self._say_outside("our extension does not know the form of this ComfyUI's jobs")
@@ -255,7 +256,7 @@ class Porter:
         if self._ward.extension and answers_for < _LATE:
             return None
         life = self._journal.begin_life(process, time.time())
-        self._images[life.token] = process.image
+        self._images = {life.token: process.image}
         if self._ward.extension:
             self._say_outside("ComfyUI runs without our extension")
         return life

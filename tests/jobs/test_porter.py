@@ -308,18 +308,18 @@ def test_a_life_in_a_new_journal_is_not_taken_for_one_of_the_old(
     carried: Carried, kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A new journal counts its lives from one again, and begins before the new image has been seen."""
-    images, executes = carried.porter._images, {111}
+    executes = {111}
     monkeypatch.setattr(porter, "goes_on", lambda process: process.image in executes)
     _speaks(kept)
     carried.porter.see(replace(SEEN, process=replace(PROCESS, image=111)))
-    wait_until(lambda: list(images.values()) == [111])
+    wait_until(lambda: list(carried.porter._images.values()) == [111])
     executes.clear()
     kept.journal.put_aside()
     _speaks(kept)
     time.sleep(0.1)  # a few turns, in which the old sighting must not be taken for the new life's
     executes.add(222)
     carried.porter.see(replace(SEEN, process=replace(PROCESS, image=222)))
-    wait_until(lambda: 222 in images.values())
+    wait_until(lambda: list(carried.porter._images.values()) == [222], what="and only the newest is remembered")
     assert not any("without our extension" in line for line in carried.said)
 
 
