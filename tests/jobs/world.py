@@ -196,6 +196,9 @@ class Clock:
 class World:
     """All of it; each method is one thing that happens."""
 
+    history = 1000
+    """Finished jobs that the journal keeps, at most: more than there are, since each is checked in the end."""
+
     def __init__(self, folder: Path, view: str = "extension", plan: dict[int, str] | None = None) -> None:
         self.folder = folder
         self.view = view
@@ -522,7 +525,7 @@ class World:
         self.porter = self._porter()
 
     def _porter(self) -> Porter:
-        ward = Ward(str(self.folder), "http://127.0.0.1:9", Policy(), 1000, self.view != "outside")
+        ward = Ward(str(self.folder), "http://127.0.0.1:9", Policy(), self.history, self.view != "outside")
         porter = Porter(ward, self.said.append, ending=lambda pid: self.endings.get(pid, ""))
         accept = porter._journal.accept
 

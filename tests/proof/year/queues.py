@@ -125,6 +125,8 @@ class Memory:
 class Kept(World):
     """A queue with all that we do for it: hooks, journals, porter; what is promised of it is checked throughout."""
 
+    history = 10**9
+
     def __init__(
         self, folder: Path, number: int, clockwork: Clockwork, ended: Ended, died: Callable[[str], None]
     ) -> None:
