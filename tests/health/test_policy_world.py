@@ -7,17 +7,39 @@ import random
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from comfy_supervisor.health.policy.evidence import Deed
+from comfy_supervisor.health.policy import judge as policy
+from comfy_supervisor.health.policy.case import Case
+from comfy_supervisor.health.policy.evidence import Deed, Failure, Patience
+from comfy_supervisor.health.policy.row import Row
+from comfy_supervisor.health.policy.rules import Rules
+from comfy_supervisor.health.policy.table import TABLE
 from tests.support import seed
 
-from .world import MODES, WINDOW_OF_CPU, World
+from .world import GIB, MODES, WINDOW_OF_CPU, World
 
 SEED = seed("POLICY_SEED")
-PARTS = 4
 STEPS = 250_000
 """Looks in each part of the walk."""
+QUICK = Rules(
+    start_grace=60,
+    start_quiet=20,
+    patience=90,
+    stall_after=60,
+    stall_api_after=120,
+    stall_alert_after=100,
+    stall_hard_limit=150,
+    paused=60,
+    window=1200,
+    retry_after=200,
+    healthy_after=200,
+    memory_limit=8 * GIB,
+    recycle_after=600,
+)
+"""Under which everything comes about before something else happens."""
+PARTS = (Rules(), Rules(stall_hard_limit=3600, memory_limit=8 * GIB, recycle_after=7200), QUICK, QUICK)
+"""The numbers that each part goes by; every other one has the extension."""
 
 
 class Machine(RuleBasedStateMachine):
@@ -26,6 +48,10 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
+
+    @initialize(rules=st.sampled_from(PARTS), extension=st.booleans())
+    def begins(self, rules: Rules, extension: bool) -> None:
+        self.world = World(rules, extension)
 
     @rule(seconds=st.sampled_from([1, 12, 45, 150]))
     def time_passes(self, seconds: float) -> None:
@@ -49,6 +75,46 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def gets_a_job(self) -> None:
         self.world.submit()
+
+    @rule(patience=st.sampled_from(Patience), mode=st.sampled_from(["stalls", "toils"]))
+    def gets_a_patient_job(self, patience: Patience, mode: str) -> None:
+        self.world.submit_patient(patience)
+        self.world.behave(mode)
+        self.world.watch(150)
+
+    @rule(outcome=st.sampled_from(Failure))
+    def its_jobs_end(self, outcome: Failure) -> None:
+        self.world.outcome = outcome
+        self.world.watch(90)
+
+    @rule()
+    def its_worker_dies(self) -> None:
+        self.world.lose_worker()
+        self.world.watch(30)
+
+    @rule(paused=st.booleans())
+    def its_queue_is_paused(self, paused: bool) -> None:
+        (self.world.pause_queue if paused else self.world.resume_queue)()
+        self.world.submit()
+        self.world.watch(80)
+
+    @rule(xids=st.sampled_from([(), (31,), (7,), (13, 45)]))
+    def its_driver_complains(self, xids: tuple[int, ...]) -> None:
+        self.world.xids = xids
+        self.world.watch(40)
+
+    @rule(device=st.sampled_from(["cuda", "cpu"]), memory=st.sampled_from([1, 9]))
+    def computes(self, device: str, memory: int) -> None:
+        self.world.device, self.world.memory = device, memory * GIB
+
+    @rule(seen=st.booleans(), intruder=st.booleans(), taken=st.booleans())
+    def has_a_port(self, seen: bool, intruder: bool, taken: bool) -> None:
+        self.world.port_seen, self.world.intruder, self.world.port_taken = seen, intruder, taken
+        self.world.watch(40)
+
+    @rule(misconfigured=st.booleans())
+    def is_configured(self, misconfigured: bool) -> None:
+        self.world.misconfigured = misconfigured
 
     @rule()
     def loses_its_jobs(self) -> None:
@@ -92,18 +158,18 @@ class Machine(RuleBasedStateMachine):
     def has_company(self) -> None:
         self.world.company = not self.world.company
 
-    @rule(doomed=st.booleans())
-    def is_doomed(self, doomed: bool) -> None:
-        self.world.doomed = doomed
+    @rule(doomed=st.booleans(), frail=st.booleans())
+    def is_doomed(self, doomed: bool, frail: bool) -> None:
+        self.world.doomed, self.world.frail = doomed, frail
         self.world.watch(300)
 
     @rule(fault=st.sampled_from(["", "Xid 79"]))
     def has_a_gpu(self, fault: str) -> None:
         self.world.fault = fault
 
-    @rule(strong=st.booleans(), killable=st.booleans())
-    def has_a_hand(self, strong: bool, killable: bool) -> None:
-        self.world.strong, self.world.killable = strong, killable
+    @rule(strong=st.booleans(), killable=st.booleans(), obedient=st.booleans())
+    def has_a_hand(self, strong: bool, killable: bool, obedient: bool) -> None:
+        self.world.strong, self.world.killable, self.world.obedient = strong, killable, obedient
 
     @rule(seconds=st.sampled_from([31.0, 600.0, 30000.0]))
     def nobody_looks(self, seconds: float) -> None:
@@ -167,7 +233,7 @@ def test_to_be_told_to_work_is_no_work() -> None:
 
 def _happens(world: World, chance: random.Random) -> None:  # noqa: C901  # a list
     """Let something happen to the world."""
-    what = chance.randrange(24)
+    what = chance.randrange(28)
     if what < 6:
         for _ in range(chance.randrange(1, 9)):
             world.submit()
@@ -175,7 +241,7 @@ def _happens(world: World, chance: random.Random) -> None:  # noqa: C901  # a li
         world.behave("works")
     elif what < 13:
         world.submit()
-        world.behave(chance.choice(MODES))
+        world.behave(chance.choice((*MODES, "refuses", "refuses", "stalls")))
     elif what < 16:
         world.send(chance.choice("SSStT"))
     elif what == 16:
@@ -188,38 +254,125 @@ def _happens(world: World, chance: random.Random) -> None:  # noqa: C901  # a li
         chance.choice([world.forgive, world.operator_restart])()
     elif what == 20:
         world.sleep(chance.choice([31.0, 600.0, 30000.0]))
+    elif what < 25:
+        _odd(world, chance)
     else:
         _changes(world, chance)
+
+
+def _odd(world: World, chance: random.Random) -> None:
+    """Let something happen that is rarer, most often to a job."""
+    what = chance.randrange(6)
+    if what == 0:
+        world.submit_patient(chance.choice([Patience.REMOTE, Patience.ENDLESS]))
+        world.behave(chance.choice(["stalls", "toils"]))
+    elif what == 1:
+        world.outcome = chance.choice([Failure.STICKY, Failure.CUDA, Failure.OTHER])
+    elif what == 2:
+        world.submit()
+        world.lose_worker()
+    elif what == 3:
+        world.pause_queue()
+        world.submit()
+    elif what == 4:
+        world.xids = chance.choice([(31,), (7,), (13, 45)])
+    else:
+        world.memory = 9 * GIB
 
 
 def _changes(world: World, chance: random.Random) -> None:
     """Change the world's surroundings, mostly for the better."""
     world.maintenance = chance.random() < 0.1
     world.company = chance.random() < 0.2
-    world.fault = "Xid 79" if chance.random() < 0.03 else ""
+    world.fault = "Xid 79" if chance.random() < 0.3 else ""
     world.doomed = chance.random() < 0.3
+    world.obedient = chance.random() < 0.5
     world.strong, world.killable = chance.random() < 0.9, chance.random() < 0.9
-    world.start_takes = chance.choice([5.0, 60.0, 900.0])
+    world.frail = chance.random() < 0.05
+    world.start_takes = chance.choice([5.0, 0.1 * world.rules.start_grace, 1.5 * world.rules.start_grace])
+    world.outcome = chance.choice([Failure.NONE, Failure.NONE, Failure.CUDA])
+    world.resume_queue()
+    world.device = "cpu" if chance.random() < 0.06 else "cuda"
+    world.port_seen, world.port_taken = chance.random() < 0.4, chance.random() < 0.06
+    world.intruder, world.misconfigured = chance.random() < 0.05, chance.random() < 0.06
 
 
 def _is_helped(world: World, luck: float) -> None:
     """Let an operator do now and then what only he can."""
     if luck > 0.9 and world.place == "stopped":
         world.start()
-    if luck > 0.99 and world.hold and world.hold_until is None:
+    elif luck > 0.9 and world.place == "up":
         world.fault = ""
+    if luck > 0.99 and world.hold and world.hold_until is None:
+        world.fault, world.device = "", "cuda"
+        world.misconfigured = world.port_taken = False
         world.forgive()
 
 
-@pytest.mark.parametrize("part", range(PARTS))
-def test_a_random_walk(part: int) -> None:
-    """Keep the promises over a million looks in four parts, about a month and a half of an instance's life."""
+class Reached:
+    """Which rows of the table have decided, and which of them on a deed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rows: set[str] = set()
+        self.deeds: set[tuple[str, Deed]] = set()
+        self._last = ""
+        self._applies = policy.applies
+        monkeypatch.setattr(policy, "applies", self._noted)
+
+    def _noted(self, case: Case) -> Row:
+        row = self._applies(case)
+        self._last = row.name
+        return row
+
+    def note(self, deed: Deed) -> None:
+        self.rows.add(self._last)
+        if deed is not Deed.NOTHING:
+            self.deeds.add((self._last, deed))
+
+
+ACTS = {
+    ("gpu-fault", Deed.RESTART),
+    ("gpu-fault", Deed.HOLD),
+    ("misconfigured", Deed.HOLD),
+    ("crashes-for-ever", Deed.HOLD),
+    ("stopped-in-its-start", Deed.KILL),
+    ("start-hangs", Deed.RESTART),
+    ("frozen", Deed.KILL),
+    ("poisoned", Deed.RESTART),
+    ("cuda-errors", Deed.RESTART),
+    ("driver-error", Deed.RESTART),
+    ("on-the-cpu", Deed.RESTART),
+    ("hold-is-over", Deed.LIFT),
+    ("deaf-for-too-long", Deed.RESTART),
+    ("nobody-listens", Deed.RESTART),
+    ("refused", Deed.RESTART),
+    ("deaf", Deed.RESTART),
+    ("would-not-give-up", Deed.RESTART),
+    ("stalled", Deed.INTERRUPT),
+    ("toils-for-too-long", Deed.INTERRUPT),
+    ("too-large", Deed.RESTART),
+    ("too-old", Deed.RESTART),
+}
+"""What the table can do to a life …"""
+TOLD = {("worker-dead", Deed.RESTART)}
+"""… and what it can do where the extension tells it."""
+ELSEWHERE = {"fatal", "slowly-on-the-cpu", "queue-unseen"}
+"""Rows that other tests reach."""
+BY_EXTENSION = {True: {"paused"}, False: {"held-by-an-operator", "worker-dead"}}
+"""Those that can't be reached with it, and without it."""
+
+
+@pytest.mark.parametrize("part", range(len(PARTS)))
+def test_a_random_walk(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the promises over a million looks in four parts, about forty days of an instance's life."""
     print(f"POLICY_SEED={SEED}")  # noqa: T201  # pytest shows it where the walk fails
     chance = random.Random(f"{SEED}-{part}")
-    world = World()
+    world = World(PARTS[part], extension=bool(part % 2))
+    often = 0.04 if world.rules is QUICK else 0.02
+    reached = Reached(monkeypatch)
     for _ in range(STEPS):
         luck = chance.random()
-        if luck < 0.02:
+        if luck < often:
             _happens(world, chance)
         _is_helped(world, luck)
         world.advance(world.pause())
@@ -227,4 +380,8 @@ def test_a_random_walk(part: int) -> None:
             world.look(*(chance.random() < 0.7 for _ in range(4)))
         else:
             world.look()
+        reached.note(world.verdict.deed)
     assert world.restarts > STEPS / 5000, "nothing happened"
+    if PARTS[part] is QUICK:
+        assert (ACTS | TOLD if world.extension else ACTS) - reached.deeds == set()
+        assert {row.name for row in TABLE} - reached.rows - ELSEWHERE == BY_EXTENSION[world.extension]
