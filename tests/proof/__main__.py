@@ -9,6 +9,7 @@ instead, as a rehearsal.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -66,8 +67,8 @@ def _run(part: Part, plan: Plan) -> Report:
     report = part.run(plan)
     seconds = time.monotonic() - began
     print(f"\n## {part.title}\n\n{report.text}\n\n({seconds / 60:.1f} min)", flush=True)
-    options = "--quick" if plan.quick else ""
-    where = results.circumstances(part.name, options, plan.seed, seconds, machine(), versions(*_WHAT_RUNS))
+    command = results.command(part, plan, os.environ.get("COMFYUI_DIR", ""))
+    where = results.circumstances(command, plan.seed, seconds, machine(), versions(*_WHAT_RUNS))
     folder = KEPT / ("quick" if plan.quick else "full")
     results.keep(results.Result(part.name, report.text, list(report.missed), dict(report.plots), where), folder)
     return report

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .plan import Part
+from .plan import Part, Plan
 
 ROOT = Path(__file__).parents[2]
 INTRODUCTIONS = {
@@ -94,7 +94,19 @@ def _file(folder: Path, part: str) -> Path:
     return folder / f"{part}.json"
 
 
-def circumstances(part: str, options: str, seed: int, seconds: float, machine: str, versions: str) -> str:
+def command(part: Part, plan: Plan, comfyui: str) -> str:
+    """Return what has to be typed to get the same figures again; ``comfyui`` is $COMFYUI_DIR, which many parts use."""
+    usual = Plan(quick=plan.quick, repeat=1 if plan.quick else Plan.repeat)
+    words = [f"make {part.name}" if part.apart else "make proof"]
+    arguments = [] if part.apart else [part.name]
+    arguments += [f"--seed {plan.seed}"] if plan.seed != usual.seed else []
+    words += [f"ARGS={shlex.quote(' '.join(arguments))}"] if arguments else []
+    words += ["QUICK=1"] if plan.quick else []
+    words += [f"REPEAT={plan.repeat}"] if plan.repeat != usual.repeat and not part.apart else []
+    words += [f"MINUTES={plan.minutes:g}"] if plan.minutes != usual.minutes and part.apart else []
+    return " ".join(["COMFYUI_DIR=…", *words] if comfyui else words)
+
+
+def circumstances(command: str, seed: int, seconds: float, machine: str, versions: str) -> str:
     """Return what has to be known to get the same figures again, as one line in small print."""
-    command = f"make proof ARGS={shlex.quote(f'{part} {options}'.strip())}"
     return f"<sub>`{command}` · seed {seed} · {seconds / 60:.1f} min · {machine} · {versions}</sub>"

@@ -28,6 +28,8 @@ WORKERS = 2
 LEAST_PERCENT = 90.0
 KNOWN = Path(__file__).with_name("survivors.json")
 """Why mutants survive, by file and line, before and after; ``equivalent`` are those that no test can notice."""
+_READ = {".py", ".json", ".jsonl"}
+"""How the names of those files end, in the tests' folders, that tests are or read."""
 _UNSAID = "**it is not said why**"
 _ENVIRON = {**os.environ, "CI": "true"}  # Hypothesis draws the same in each run
 Known = Mapping[tuple[str, str, str], Mapping[str, Any]]
@@ -154,11 +156,13 @@ def _kept(room: Room, plan: Plan) -> Found | None:
 
 
 def _file(room: Room, plan: Plan) -> Path:
-    """Return where it is kept what was found of a room, by all that this depends on."""
-    made = [*map(str, Path(__file__).parent.glob("*.py")), *room.files, *room.tests]
-    made += [str(Path(test).with_name("conftest.py")) for test in room.tests]
-    contents = [(ROOT / each).read_bytes() for each in dict.fromkeys(made) if (ROOT / each).exists()]
-    digest = hashlib.sha256(repr((plan.seed, plan.quick, contents)).encode()).hexdigest()
+    """Return where it is kept what was found of a room, by all that this depends on: more rather than less."""
+    folders = dict.fromkeys(ROOT / Path(test).parent for test in room.tests)
+    made = [*Path(__file__).parent.glob("*.py"), *(ROOT / each for each in room.files), *(ROOT / "tests").glob("*.py")]
+    made += [file for folder in folders for file in sorted(folder.rglob("*")) if file.suffix in _READ]
+    tools = (sys.version, versions("cosmic-ray", "hypothesis", "pytest"))
+    contents = [each.read_bytes() for each in dict.fromkeys(made)]
+    digest = hashlib.sha256(repr((plan.seed, plan.quick, tools, contents)).encode()).hexdigest()
     return ROOT / "build" / "proof" / "mutation" / f"{digest[:16]}.json"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from tests.bench.report import Report, note, table
 from tests.proof import plots
@@ -42,7 +43,8 @@ def measure(plan: Plan) -> Report:
     """Simulate, and tell what came of it; a promise that was broken is missed, with the command that shows it again."""
     again = f"python -m tests.proof {'--quick ' if plan.quick else ''}year --seed {plan.seed}"
     try:
-        return _measured(plan)
+        report = _measured(plan)
+        return replace(report, missed=[f"{each}; again: {again}" for each in report.missed])
     except BrokenPromiseError as error:
         return Report(
             f"A promise was broken, or the simulation:\n\n```\n{error}\n```",
