@@ -20,7 +20,8 @@ delay of chance, while ComfyUI is idle or amid a job, as chance has it. Three ho
 where ComfyUI is not idle, else as soon as it works again; each leaves a picture whenever it is done, and they are
 counted. What was expected was written down before the first run. After it, that of 36, 51 and 53 was put right: it
 asked for something else than docs/health.md and docs/jobs.md promise; that of 19 and 55: it asked for evidence that the
-fault itself takes away; and what 28 and 34 do: a job that they had fail now fails once. R is one restart, N none, A an
+fault itself takes away; and that of 23: a listener that is killed between word and deed may have the next one say it
+again. What 6, 21, 28 and 34 do was put right, too: their own job came in between. R is one restart, N none, A an
 alert. "Detected": from the fault to the listener's first decision about it. "Works again": to a new process's first
 good answer. Both are the median of {rounds} rounds and, in brackets, the worst. A false restart is a new process that
 nobody needed."""

@@ -50,9 +50,10 @@ def _toils(ward: Ward) -> None:
     pid = ward.pid()
     ward.nvml.cards([Card(utilization=100, processes=(Process(pid, sm=100),))])
     ward.order("stall", deaf=True)
-    ward.submit(sleeper(3))
+    ids = ward.submitted(sleeper(3))
     ward.strike()
     ward.wait_for_next_life(pid)
+    ward.wait_for_states(ids, "done")  # in the next life nothing ails it
 
 
 def _long_job(ward: Ward) -> None:

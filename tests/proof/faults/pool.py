@@ -12,6 +12,7 @@ from zlib import crc32
 
 from tests.bench.report import note
 from tests.proof.plan import Plan
+from tests.proof.results import ROOT
 
 from .common import NotHereError
 from .fault import Fault, Seen, judge
@@ -20,6 +21,8 @@ from .ward import Ward
 
 AT_ONCE = 6
 """Wards; the machine's cores are what they share."""
+LOGS = ROOT / "build" / "proof" / "faults"
+"""Where the listener's logs of faults are kept that did not end as they have to."""
 Task = tuple[Fault, int]
 Found = dict[Fault, list[Seen]]
 
@@ -79,11 +82,11 @@ class _Worker:
         chance = random.Random(f"{self._seed}/{fault.number}/{fault.name}/{turn}")
         if fault.settings is not None:
             with admitted(fault, chance) as ward:
-                seen = attempt(fault, ward, name)
+                seen = _attempted(fault, ward, name)
                 self._audit(ward)
                 return seen
         ward = self._ward(chance)
-        seen = attempt(fault, ward, name)
+        seen = _attempted(fault, ward, name)
         self._renew(ward, seen)
         return seen
 
@@ -114,3 +117,13 @@ class _Worker:
             done = ward.run("audit", str(file))
             if "none of them different" not in done.stdout:
                 self._wrong.append(f"an audit of decisions: {done.stdout[-300:]}{done.stderr[-300:]}")
+
+
+def _attempted(fault: Fault, ward: Ward, name: str) -> Seen:
+    """Have a fault strike; keep the listener's log of one that does not end as it has to."""
+    seen = attempt(fault, ward, name)
+    if not seen.not_tried and judge(fault.expected, seen):
+        LOGS.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):
+            (LOGS / f"{name}.log").write_text(f"{seen}\n\n{ward.log('comfyui-health')}", encoding="utf-8")
+    return seen
