@@ -77,6 +77,10 @@ def test_it_runs_as_nobody_special_and_is_reached_from_this_machine_alone() -> N
     ports = re.findall(r'^ +- "(.*:8188)"', COMPOSE, re.MULTILINE)
     assert ports == ["127.0.0.1:8188:8188"]
     assert "security_opt:\n      - no-new-privileges:true\n    cap_drop:\n      - ALL\n" in COMPOSE
+    runs = re.findall(r"^ *docker run .*", (ROOT / "docs" / "containers.md").read_text(), re.MULTILINE)
+    assert runs
+    for line in runs:
+        assert "--cap-drop=ALL --security-opt=no-new-privileges -p 127.0.0.1:" in line
 
 
 def test_an_empty_version_builds_no_comfyui_in() -> None:

@@ -21,7 +21,10 @@ from tests.support import free_port, make_program, wait_until
 
 NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 ENTER = ["nsenter", "--pid", "--mount"]
+CONFINED = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+"""As compose.yaml has it: no capability is left, and none can be gained."""
 if os.geteuid():
+    CONFINED = CONFINED[:1] + CONFINED[-1:]  # whoever isn't root has none
     NAMESPACE += ["--user", "--map-current-user", "--mount"]
     ENTER += ["--user", "--preserve-credentials"]
 
@@ -50,8 +53,8 @@ def words(instruction: str) -> list[str]:
 @lru_cache(maxsize=1)
 def obstacle() -> str:
     """Return why there is no such namespace to be had; empty if there is."""
-    if not shutil.which("unshare") or not shutil.which("nsenter"):
-        return "this machine has no unshare and nsenter"
+    if not all(map(shutil.which, ("unshare", "nsenter", "setpriv"))):
+        return "this machine has no unshare, nsenter and setpriv"
     done = subprocess.run([*NAMESPACE, "true"], capture_output=True, text=True, check=False)
     return f"no pid namespace to be had: {done.stderr.strip()}" if done.returncode else ""
 
@@ -91,7 +94,7 @@ class Container:
     def start(self, environ: Mapping[str, str] = MappingProxyType({}), *, init: bool = False) -> None:
         """Run it, with tini as its first process or without."""
         entry = words("ENTRYPOINT")
-        argv = [*NAMESPACE, *(entry if init else entry[entry.index("--") + 1 :]), *words("CMD")]
+        argv = [*NAMESPACE, *CONFINED, *(entry if init else entry[entry.index("--") + 1 :]), *words("CMD")]
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
                 argv, env={**self.environ, **environ}, cwd=self.folder, stdout=output, stderr=output, text=True
@@ -113,7 +116,7 @@ class Container:
 
     def execute(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """Run a command in it, as ``docker exec`` does."""
-        enter = [*ENTER, "--target", str(self.first().pid), *argv]
+        enter = [*ENTER, "--target", str(self.first().pid), *CONFINED, *argv]
         return subprocess.run(enter, env=self.environ, capture_output=True, text=True, timeout=60, check=False)
 
     def ended(self) -> int:
@@ -143,6 +146,16 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     if one.process and one.process.poll() is None:
         one.process.kill()
         one.process.wait()
+
+
+def test_it_needs_no_capability(container: Container) -> None:
+    """Whatever else is tested here is so without, too."""
+    container.start()
+    container.ready()
+    everyone = [container.first(), *container.first().children(recursive=True)]
+    status = [Path(f"/proc/{each.pid}/status").read_text() for each in everyone]
+    held = [re.findall(r"^(?:Cap(?:Inh|Prm|Eff)|NoNewPrivs):\t(\w+)$", text, re.MULTILINE) for text in status]
+    assert held == [["0" * 16, "0" * 16, "0" * 16, "1"]] * len(everyone)
 
 
 @pytest.mark.parametrize("init", [False, pytest.param(True, marks=needs_tini)], ids=["alone", "tini"])
