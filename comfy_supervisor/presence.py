@@ -34,17 +34,22 @@ def silence(address: Path, failure: rpc.Failure, conf: Path) -> str:
 def starts(conf: Path) -> str:
     """Say what starts the supervisord of a configuration, and where a service of ours tells why it does not run."""
     starter = starter_of(conf)
-    logs = starter.removeprefix("comfy-supervisor ").replace("start", "logs")
+    logs = starter.rpartition("comfy-supervisor ")[2].replace("start", "logs")
     why = f", {logs} tells why it ended" if starter != UP else ""
     return f"{starter} starts it{why}"
 
 
 def starter_of(conf: Path) -> str:
     """Return the command that starts the supervisord of a configuration: by a service of ours, where there is one."""
-    for option in ("", " --user"):
-        if command(("--configuration", str(conf))) in _unit(machine.unit_folder(user=bool(option)) / UNIT):
-            return f"comfy-supervisor service start{option}"
+    for user in (False, True):
+        if command(("--configuration", str(conf))) in _unit(machine.unit_folder(user=user) / UNIT):
+            return service_start(user=user)
     return UP
+
+
+def service_start(*, user: bool) -> str:
+    """Return the command that starts the service: the machine's is root's to start."""
+    return "comfy-supervisor service start --user" if user else "sudo comfy-supervisor service start"
 
 
 def _unit(file: Path) -> str:

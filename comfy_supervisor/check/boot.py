@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import machine
+from .. import machine, presence
 from ..launch.lastword import cut
 from ..service import UNIT
 from .line import Line, fails, holds, unknown
@@ -116,7 +116,9 @@ def _enabled(boot: Boot, figures: dict[str, object]) -> Line:
         return holds(ITEM, f"{boot.asked.name} is {boot.word}, and runs it (pid {boot.pid})", figures=figures)
     now = "nothing runs now" if boot.pid is None else f"what runs now (pid {boot.pid}) was started otherwise"
     found = f"{boot.asked.name} is {boot.word}; {now}"
-    return holds(ITEM, found, "comfy-supervisor down, then comfy-supervisor service start", figures=figures)
+    return holds(
+        ITEM, found, f"comfy-supervisor down, then {presence.service_start(user=boot.asked.user)}", figures=figures
+    )
 
 
 def _word(asked: Unit) -> str:

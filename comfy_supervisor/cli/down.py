@@ -29,7 +29,7 @@ def command(loaded: Loaded) -> None:
     rendered = supervised.read(loaded)
     stopped = _stopped_by_systemd(presence.running(rendered.socket))
     if stopped:
-        again = f"comfy-supervisor service start{' --user' * stopped.user}"
+        again = presence.service_start(user=stopped.user)
         click.echo(f"down: the service is stopped until the next boot, or {again}")
         return
     become_owner(loaded)

@@ -99,13 +99,16 @@ class TestStatus:
         down = "supervisord isn't running; comfy-supervisor service start --user starts it, "
         assert service.status()[0]["text"] == f"{down}service logs --user tells why it ended"
         monkeypatch.setattr(machine, "SYSTEM_UNITS", units)
-        down = "supervisord isn't running; comfy-supervisor service start starts it, service logs tells why it ended"
+        down = (
+            "supervisord isn't running; sudo comfy-supervisor service start starts it, service logs tells why it ended"
+        )
         assert service.status()[0]["text"] == down
         assert service.refused("start") == f"error: {down}\n"
         service.conf.unlink()
-        assert "nothing is rendered yet; comfy-supervisor service start does it" in service.refused("status")
+        assert "nothing is rendered yet; sudo comfy-supervisor service start does it" in service.refused("status")
         assert (
-            "note: there is a service for this: comfy-supervisor service start has it" in service.run("up", "-d").stderr
+            "note: there is a service for this: sudo comfy-supervisor service start has it"
+            in service.run("up", "-d").stderr
         )
         service.ok("down")
         service.settings(paths={"state": str(service.folder / "other")})
