@@ -99,8 +99,8 @@ def _wait(process: subprocess.Popen[bytes], service: Service, said: IO[bytes]) -
     while isinstance(supervisor.state(), rpc.Failure):
         if process.poll() not in (None, 0) or time.monotonic() > deadline:
             said.seek(0)
-            words = said.read().decode(errors="replace").strip().splitlines()
-            raise UserError(f"supervisord does not start: {words[-1] if words else f'look at {service.log}'}")
+            last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
+            raise UserError(f"supervisord does not start: {last or f'look at {service.log}'}")
         time.sleep(POLL)
 
 

@@ -43,9 +43,9 @@ class Systemd:
         argv = self._argv("systemctl", *words)
         done = subprocess.run(argv, env=self._environ(), capture_output=True, text=True, check=False)
         if done.returncode:
-            said = (done.stderr or done.stdout).strip().splitlines()
+            said = (done.stderr or done.stdout).strip().partition("\n")[0]
             why = f"; comfy-supervisor service logs{' --user' * self.user} shows why" * (words[0] in _RUN)
-            raise UserError(f"systemctl {' '.join(words)}: {said[0] if said else f'exit code {done.returncode}'}{why}")
+            raise UserError(f"systemctl {' '.join(words)}: {said or f'exit code {done.returncode}'}{why}")
         return done.stdout
 
     def become(self, program: str, *words: str) -> NoReturn:

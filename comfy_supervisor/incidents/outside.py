@@ -110,8 +110,8 @@ def py_spy(pid: int) -> str:
     except subprocess.TimeoutExpired as error:
         raise MissingError(f"not within {SPY_DEADLINE:g} s") from error
     if done.returncode:
-        said = decoded(done.stderr).strip().splitlines()  # what is wrong first, then its own stack
-        raise MissingError(said[0] if said else f"exit status {done.returncode}")
+        said = decoded(done.stderr).strip().partition("\n")[0]  # what is wrong first, then its own stack
+        raise MissingError(said or f"exit status {done.returncode}")
     return decoded(done.stdout)
 
 

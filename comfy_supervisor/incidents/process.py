@@ -114,7 +114,7 @@ def torch_version(python: str) -> str:
     library = Path(python).parent.parent / "lib"
     for file in sorted(library.glob("python3*/site-packages/torch/version.py"))[:1]:
         with suppress(OSError, UnicodeDecodeError):
-            for line in file.read_text(encoding="utf-8").splitlines():
+            for line in file.read_text(encoding="utf-8").split("\n"):
                 if line.startswith("__version__"):
                     return line.partition("=")[2].strip().strip("'\"")
     return ""

@@ -34,8 +34,8 @@ def options(file: Path) -> Any:
     try:
         found.realize(args=["-c", str(file)])
     except SystemExit as exit_:
-        reason = said.getvalue().strip().splitlines()
-        raise UserError(f"supervisord refuses the configuration: {reason[0] if reason else exit_.code}") from exit_
+        reason = said.getvalue().strip().partition("\n")[0]
+        raise UserError(f"supervisord refuses the configuration: {reason or exit_.code}") from exit_
     return found
 
 

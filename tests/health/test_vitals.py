@@ -413,3 +413,13 @@ def test_a_log_that_moved_has_another_mark(tmp_path: Path) -> None:
     marks.append(vitals.log_mark(str(log)))
     assert marks[0] == 0
     assert len(set(marks)) == len(marks)
+
+
+def test_a_processs_name_says_nothing_of_its_handlers() -> None:
+    """The name stands before, and may have a line's end in it that is not the kernel's."""
+    rename = "print(open('/proc/self/comm', 'w').write('a\\rSigCgt:ffff'), flush=True); import time; time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-I", "-c", rename], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"13\n"
+        assert not proc.catches(process.pid, signal.SIGTERM)
+        process.kill()

@@ -73,7 +73,7 @@ def command(pid: int) -> list[bytes]:
 
 def catches(pid: int, signal: int) -> bool:
     """Tell whether a process has a handler of its own for a signal."""
-    for line in _read(f"/proc/{pid}/status").splitlines():
+    for line in _read(f"/proc/{pid}/status").split(b"\n"):  # a process's name, the first one, may have a \r in it
         if line.startswith(b"SigCgt:"):
             return bool(int(line.split()[1], 16) >> (signal - 1) & 1)
     return False
