@@ -26,7 +26,8 @@ def files(directory: Path, arguments: Sequence[str]) -> list[Path]:
 def folders(installation: Installation, named_in: Sequence[Path], account: Account | None) -> list[Path]:
     """Return the folders that these files name, whether they are there or not; none if they can't be read.
 
-    ComfyUI's own interpreter reads them, as ``account`` if that is given, whose ``~`` is meant.
+    ComfyUI's own interpreter reads them, as ``account`` if that is given, whose ``~`` is meant. What it answers is
+    believed as far as it is a list of whole paths: that interpreter is not ours.
     """
     if not named_in:
         return []
@@ -38,7 +39,9 @@ def folders(installation: Installation, named_in: Sequence[Path], account: Accou
         )
     except NoAnswerError:
         return []
-    return list(dict.fromkeys(map(Path, answer["folders"])))
+    named = answer.get("folders")
+    paths = [Path(each) for each in named if isinstance(each, str)] if isinstance(named, list) else []
+    return list(dict.fromkeys(path for path in paths if path.is_absolute()))
 
 
 def _given(arguments: Sequence[str]) -> Iterator[str]:

@@ -85,6 +85,28 @@ def test_an_interpreter_that_does_not_answer_names_nothing(installation: Install
     assert model_paths.folders(broken, [file], None) == []
 
 
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("{}", []),
+        ("[1]", []),
+        ('"/a"', []),
+        ('{"folders": null}', []),
+        ('{"folders": "/a"}', []),
+        ('{"folders": {"/a": 1}}', []),
+        ('{"folders": [1, null, ["/a"], {}, "", "here", "/b", "/b"]}', ["/b"]),
+    ],
+)
+def test_of_an_answer_of_any_shape_only_whole_paths_are_believed(
+    answer: str, found: list[str], installation: Installation
+) -> None:
+    strange = f"""for descriptor; do :; done; printf '%s' '{answer}' >"/dev/fd/$descriptor\""""
+    python = make_program(installation.directory / "strange", strange)
+    file = installation.directory / "extra.yaml"
+    file.write_text("{}")
+    assert model_paths.folders(Installation(installation.directory, python, ""), [file], None) == [*map(Path, found)]
+
+
 def test_home_is_that_of_the_account(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     file = installation.directory / "extra.yaml"
     file.write_text('{"a": {"base_path": "~/m", "vae": "vae"}}')
