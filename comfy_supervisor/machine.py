@@ -7,6 +7,7 @@ import pwd
 import resource
 import subprocess
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 
 from .errors import UserError
@@ -79,7 +80,7 @@ def become(uid: int) -> None:
         os.environ.pop(name, None)
 
 
-_OUT_OF_REACH = 'for path; do if [ -d "$path" ]; then [ -x "$path" ]; else [ -r "$path" ]; fi || echo "$path"; done'
+_WITHIN_REACH = 'if [ -d "$path" ]; then [ -x "$path" ]; else [ -r "$path" ]; fi'
 
 
 def out_of_reach(account: Account, wanted: Iterable[Path]) -> list[str]:
@@ -87,7 +88,17 @@ def out_of_reach(account: Account, wanted: Iterable[Path]) -> list[str]:
 
     The kernel is asked, by a process of that account: access lists and mounts count as the mode and the owner do.
     """
-    return ask_as(account, _OUT_OF_REACH, *map(str, wanted))[1].splitlines()
+    return failing(account, _WITHIN_REACH, wanted)
+
+
+def failing(account: Account, test: str, paths: Iterable[Path]) -> list[str]:
+    """Return for which paths a test of the shell's, about ``$path``, fails as another account; only root may ask.
+
+    The answer is a digit for each path, and no path is read back: names may have anything in them, a line's end too.
+    """
+    asked = [str(path) for path in paths]
+    _, said = ask_as(account, f"for path; do if {test}; then printf 1; else printf 0; fi; done", *asked)
+    return [path for path, passed in zip_longest(asked, said, fillvalue="0") if passed == "0"]
 
 
 def ask_as(account: Account, script: str, *arguments: str) -> tuple[int, str]:

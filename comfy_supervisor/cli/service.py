@@ -71,7 +71,7 @@ def install(
     installation = plan.installed(loaded)
     elsewhere = service_site.models(loaded, installation, runner)
     site = service_site.choose(loaded, installation, runner, elsewhere)
-    service_models.tell_read_only(elsewhere, site.writable, name)
+    service_models.tell(elsewhere, site.writable, name)
     files = [File(systemd.folder / UNIT, unit(site), mode=0o644)]
     if not user:
         files.append(File(systemd.folder / GPU_UNIT, gpu_unit(__version__), mode=0o644))

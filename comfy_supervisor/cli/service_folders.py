@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from .. import disk, machine
 from ..comfyui import find
 from ..errors import UserError
 from ..model import Account
-from ..service import Site
+from ..service import Site, refuse_unsayable
 from ..settings import Loaded
 from .common import warn
 
@@ -24,33 +25,40 @@ INNER = ("custom_nodes", "input", "models", "output", "temp", "user")
 FULL_OF_LINKS = ("custom_nodes", "models")
 """Of these, the ones in which single folders are links, too."""
 SYSTEMS = tuple(map(Path, ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")))
-SYSTEMS_THEMSELVES = {
-    Path("/"),
-    Path("/home"),
-    Path("/opt"),
-    Path("/run"),
-    Path("/srv"),
-    Path("/var"),
-    Path("/var/lib"),
-}
+HOMES = (Path("/home"), Path("/root"))
+"""What ProtectHome= hides; all of it is seen if any of it is."""
+SYSTEMS_THEMSELVES = {*HOMES, *map(Path, ("/", "/opt", "/run", "/srv", "/var", "/var/lib"))}
+TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108  # not used, but refused
+"""Where the service has folders of its own (PrivateTmp=), without what is there."""
 
 
-def written(loaded: Loaded, comfyui: Path) -> list[Path]:
+def written(loaded: Loaded, comfyui: Path, account: Account | None = None) -> list[Path]:
     """Return what ComfyUI writes to outside of our folders, by the paths that systemd will see.
 
-    Raises UserError for what is the system's.
+    Raises UserError for what is the system's; and since custom nodes choose where links lead, for names that no unit
+    can hold, and for the whole of a home that is not that of the ``account``, if one is given.
     """
     given = _given(loaded.settings.comfyui.extra_args, comfyui)
-    base = given.get("base-directory", comfyui)
-    found = [] if find.is_standin(comfyui) else [comfyui, *_links(base)]
+    links = linked(loaded, comfyui)
+    found = [] if find.is_standin(comfyui) else [comfyui, *links]
     found += given.values()
     if loaded.settings.paths.output:
         found.append(loaded.path(loaded.settings.paths.output))
     found += (loaded.path(each) for each in loaded.settings.service.writable)
     for path in found:
+        refuse_unsayable(str(path))
         if is_systems(path):
             raise UserError(f"{path}: belongs to the system, and ComfyUI would write there; choose another folder")
+    if account and (homes := whole_homes(links, account)):
+        whose = f"a home, not {account.name}'s"
+        raise UserError(*(f"{path}: is {whose}, and a link in ComfyUI's folder leads there; end it" for path in homes))
     return found
+
+
+def linked(loaded: Loaded, comfyui: Path) -> list[Path]:
+    """Return where the links in ComfyUI's folder lead, as far as that is somewhere else."""
+    base = _given(loaded.settings.comfyui.extra_args, comfyui).get("base-directory", comfyui)
+    return [] if find.is_standin(comfyui) else list(_links(base))
 
 
 def own_home(account: Account, *, exists: bool) -> Iterator[Path]:
@@ -83,8 +91,7 @@ def make(loaded: Loaded, site: Site, account: Account) -> None:
     for folder in (chosen.logs, chosen.output):
         if folder:
             disk.make_folder(loaded.path(folder), None, account)
-    closed = 'for path; do [ -w "$path" ] || echo "$path"; done'
-    for path in machine.ask_as(account, closed, *map(str, site.writable))[1].splitlines():
+    for path in machine.failing(account, '[ -w "$path" ]', site.writable):
         how = "chown -R" if Path(path).exists() else "install -d -o"
         mend = f"sudo {how} {account.name} {shlex.quote(path)}"  # a name that somebody else chose
         warn(f"{path}: {account.name} can't write there; {mend}")
@@ -120,6 +127,26 @@ def _links(base: Path) -> Iterator[Path]:
         led = Path(os.path.realpath(path))
         if not led.is_relative_to(os.path.realpath(base)):
             yield led
+
+
+def whole_homes(paths: Iterable[Path], account: Account) -> list[Path]:
+    """Return which folders are another's whole home, or where homes are; of paths as systemd will see them."""
+    own = Path(os.path.realpath(account.home))
+    listed = {Path(os.path.realpath(entry.pw_dir)) for entry in pwd.getpwall() if entry.pw_dir}
+    return [path for path in paths if path != own and (path in HOMES or path in listed or _is_its_owners_home(path))]
+
+
+def _is_its_owners_home(path: Path) -> bool:
+    """Tell whether it is the home of whom it belongs to: a directory service may list nobody, and know each."""
+    try:
+        return Path(os.path.realpath(pwd.getpwuid(path.stat().st_uid).pw_dir)) == path
+    except (OSError, KeyError):
+        return False
+
+
+def in_homes(path: Path) -> bool:
+    """Tell whether ProtectHome= would hide a path."""
+    return any(path.is_relative_to(each) for each in HOMES)
 
 
 def is_systems(path: Path) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .. import machine
@@ -25,6 +25,8 @@ class Models:
     """The account's, into which its nodes download."""
     others: tuple[Path, ...] = ()
     """Somebody else's, which it only reads."""
+    left_out: Mapping[Path, str] = field(default_factory=dict)
+    """Those of which nothing is made for the service, each with the reason: a custom node may have named them."""
 
 
 def look(loaded: Loaded, installation: Installation, account: Account, *, exists: bool) -> Models:
@@ -32,18 +34,45 @@ def look(loaded: Loaded, installation: Installation, account: Account, *, exists
     files = model_paths.files(installation.directory, loaded.settings.comfyui.extra_args)
     named = model_paths.folders(installation, files, _reader(account, exists=exists))
     led = [Path(os.path.realpath(path)) for path in named if _is_there(path)]
-    there = {path: path.stat().st_uid for path in led if can_be_said(str(path))}
-    own = {path for path, uid in there.items() if uid == account.uid and not service_folders.is_systems(path)}
-    return Models(tuple(files), tuple(sorted(own)), tuple(sorted(there.keys() - own)))
+    there = {path for path in led if can_be_said(str(path))}
+    left_out = dict(_left_out(sorted(there), account, exists=exists))
+    taken = there - left_out.keys()
+    own = {path for path in taken if path.stat().st_uid == account.uid}
+    return Models(tuple(files), tuple(sorted(own)), tuple(sorted(taken - own)), left_out)
 
 
-def tell_read_only(models: Models, written: Sequence[Path], name: str) -> None:
-    """Say which of them ComfyUI can't write to, and how that is changed."""
+def tell(models: Models, written: Sequence[Path], name: str) -> None:
+    """Say which of them are left out, and which ComfyUI can't write to, and how that is changed."""
+    for path, why in models.left_out.items():
+        warn(f"{path}: named as a folder of models, and nothing is done for it: {why}")
     apart = [path for path in models.others if not any(path.is_relative_to(each) for each in written)]
     if apart:
         which = ", ".join(map(str, service_folders.outermost(apart)))
         mend = f"to have nodes download there, give it to {name}, or name it in service.writable"
         warn(f"models that ComfyUI only reads, being others': {which}; {mend}")
+
+
+def _left_out(paths: Sequence[Path], account: Account, *, exists: bool) -> Iterator[tuple[Path, str]]:
+    """Yield those that neither open homes to the service nor are given to it, with the reasons."""
+    homes = service_folders.whole_homes(paths, account)
+    closed = _unreadable(filter(service_folders.in_homes, paths), account, exists=exists)
+    for path in paths:
+        tmp = next((tmp for tmp in service_folders.TMP if path.is_relative_to(tmp)), None)
+        if tmp:
+            yield path, f"the service has a {tmp} of its own, without it"
+        elif service_folders.is_systems(path):
+            yield path, "it is the system's"
+        elif path in homes:
+            yield path, "it is a whole home; name a folder in it"
+        elif path in closed:
+            yield path, f"{account.name} can't read it"
+
+
+def _unreadable(paths: Iterable[Path], account: Account, *, exists: bool) -> set[Path]:
+    """Return which folders an account can't read; empty where we are not root, and can't tell."""
+    reader = _reader(account, exists=exists)
+    wanted = '[ -r "$path" ] && [ -x "$path" ]'
+    return set(map(Path, machine.failing(reader, wanted, paths))) if reader else set()
 
 
 def _reader(account: Account, *, exists: bool) -> Account | None:

@@ -8,7 +8,7 @@ import pwd
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,15 +17,15 @@ import click
 from .. import __version__, machine, paths, plan
 from ..errors import UserError
 from ..model import Account, Installation, Machine
-from ..service import Site
+from ..service import Site, refuse_unsayable
 from ..settings import Loaded
 from . import service_folders, service_models
+from .common import warn
 from .service_models import Models
 
 DEFAULT_ACCOUNT = "comfyui"
 GPU_GROUPS = ("video", "render")
 """Whose members may use GPUs, where not everybody may; only those that there are are named."""
-TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108  # not used, but refused
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,11 @@ def choose(loaded: Loaded, installation: Installation, runner: Runner | None, el
     places = paths.choose(loaded, here)
     settings = loaded.settings
     home = service_folders.own_home(runner.account, exists=runner.exists) if runner else [here.home]
-    written = [*service_folders.written(loaded, installation.directory), *elsewhere.own, places.logs, *home]
+    written = [*service_folders.written(loaded, installation.directory, account), *elsewhere.own, places.logs, *home]
     read = [*_read(loaded, installation), *elsewhere.files, *elsewhere.others]
     needed = [*written, *read, *(path.resolve() for path in read)]  # of a link, both ends
+    if account:
+        _tell_homes(needed, account)
     return Site(
         version=__version__,
         command=(sys.executable, plan.isolation()),
@@ -92,18 +94,31 @@ def choose(loaded: Loaded, installation: Installation, runner: Runner | None, el
         account=account.name if account else "",
         groups=tuple(_groups()) if account else (),
         writable=tuple(path for path in service_folders.outermost(written) if not path.is_relative_to(places.state)),
-        read_only_homes=any(path.parts[:2] in (("/", "home"), ("/", "root")) for path in needed),
+        read_only_homes=any(map(service_folders.in_homes, needed)),
         stop_seconds=settings.restart.stop_seconds,
         memory_high=int(settings.service.memory_high),
         oom_policy=settings.service.oom_policy,
     )
 
 
+def _tell_homes(needed: Sequence[Path], account: Account) -> None:
+    """Say what opens the homes to be read: links and files of ComfyUI's, which custom nodes may write, may do that.
+
+    Raises UserError for a name that can't be said.
+    """
+    apart = [path for path in needed if service_folders.in_homes(path) and not path.is_relative_to(account.home)]
+    for path in apart:
+        refuse_unsayable(str(path))
+    if apart:
+        which = ", ".join(map(str, service_folders.outermost(apart)))
+        warn(f"the service sees /home and /root, which are hidden else, because of {which}")
+
+
 def refuse_hidden(loaded: Loaded, installation: Installation, site: Site, elsewhere: Models) -> None:
     """Refuse what lies where the service has a folder of its own: it would not see it, and leave nothing there."""
     read = [*_read(loaded, installation), *elsewhere.files, *elsewhere.others]
     needed = [*read, site.state, site.run, *site.writable]
-    hidden = [(path, tmp) for path in needed for tmp in TMP if tmp in _ways(path)]
+    hidden = [(path, tmp) for path in needed for tmp in service_folders.TMP if tmp in _ways(path)]
     if hidden:
         raise UserError(*(f"{path}: the service has a {tmp} of its own, without it; move it" for path, tmp in hidden))
 
@@ -114,8 +129,12 @@ def _ways(path: Path) -> set[Path]:
 
 
 def refuse_out_of_reach(loaded: Loaded, installation: Installation, account: Account, elsewhere: Models) -> None:
-    """Refuse an account that could not run it: systemd would only say so in the journal."""
-    beyond = machine.out_of_reach(account, [*_read(loaded, installation), *elsewhere.files])
+    """Refuse an account that could not run it: systemd would only say so in the journal.
+
+    Nor may a link in ComfyUI's folder open the homes to it for what it can't reach there.
+    """
+    links = filter(service_folders.in_homes, service_folders.linked(loaded, installation.directory))
+    beyond = machine.out_of_reach(account, [*_read(loaded, installation), *elsewhere.files, *links])
     if beyond:
         raise UserError(
             *(f"{account.name} has no way to {path}: open it, and the folders above, to others" for path in beyond)

@@ -20,7 +20,6 @@ GPU_UNIT = "comfyui-headless-gpu.service"
 """Makes the GPUs' device nodes, before the service is confined to those that exist."""
 MARK = "# Written by comfy-supervisor"
 """How a unit of ours begins; another one of that name is its owner's."""
-_UNSAYABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 SPARE_SECONDS = 60
 """What supervisord gets beyond ComfyUI's own time to stop: it ends its groups one after the other."""
 
@@ -107,8 +106,18 @@ def _below(outer: Path, folder: Path) -> str:
 
 
 def can_be_said(text: str) -> bool:
-    """Tell whether a unit can hold a text: it has no control character, and is UTF-8."""
-    return not _UNSAYABLE.search(text)
+    """Tell whether a unit, or advice to root, can hold a name that somebody else may have chosen.
+
+    It has no control character, no line's or paragraph's end of Unicode's, no white space but blanks, nothing that
+    turns the direction of writing, and is UTF-8: systemd, a terminal and whoever copies a line read the same in it.
+    """
+    return text.isprintable()
+
+
+def refuse_unsayable(text: str) -> None:
+    """Raise UserError for what neither a unit nor advice can hold."""
+    if not can_be_said(text):
+        raise UserError(f"{text!a}: has a character that no unit of systemd's can hold; rename it")
 
 
 def quoted(text: str) -> str:
@@ -117,8 +126,7 @@ def quoted(text: str) -> str:
     Raises UserError for what can't be said in a unit: a folder's name may have a line's end in it, and what follows
     would be a line of its own, which systemd believes as root's.
     """
-    if not can_be_said(text):
-        raise UserError(f"{text!a}: has a character that no unit of systemd's can hold; rename it")
+    refuse_unsayable(text)
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"' if escaped != text or not text or set(text) & set(" \t';") else text
 

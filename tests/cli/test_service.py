@@ -8,6 +8,8 @@ import pwd
 import shutil
 import sys
 from contextlib import redirect_stderr
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from comfy_supervisor.cli.service import KEPT, _asides, _for_supervisorctl
 from comfy_supervisor.cli.service_models import Models
 from comfy_supervisor.cli.writing import link_for_supervisorctl
 from comfy_supervisor.comfyui import model_paths
+from comfy_supervisor.errors import UserError
 from comfy_supervisor.model import Account, Installation
 from comfy_supervisor.service import Site
 from comfy_supervisor.settings import Loaded, Settings, load
@@ -184,15 +187,53 @@ class TestFolders:
         found = service_folders.written(Loaded(Settings(), None), comfyui)
         assert list(service_folders.outermost(found)) == [comfyui, tmp_path / "data"]
 
-    def test_a_link_to_a_name_with_a_lines_end_is_refused(self, settled: Service) -> None:
-        """ComfyUI's folder is its account's, and so is the link: what follows would be a line of root's unit."""
+    @pytest.mark.parametrize("name", ["data\nExecStartPre=+touch owned", "x\u2028/etc", "x\x85/etc", "x\x0c/etc"])
+    @pytest.mark.parametrize("outer", ["", "/etc"])
+    def test_a_link_to_a_name_with_a_lines_end_is_refused(self, name: str, outer: str, settled: Service) -> None:
+        """ComfyUI's folder is its account's, and so is the link: what follows would be a line of its own, for root."""
         comfyui = make_comfyui(settled.folder / "ComfyUI")
-        evil = settled.folder / "data\nExecStartPre=+touch owned"
-        evil.mkdir()
+        evil = f"{outer or settled.folder}/{name}"
         (comfyui / "output").symlink_to(evil)
         settled.settings(comfyui={"directory": str(comfyui), "python": sys.executable})
         said = settled.refused("service", "install", "--print", "--account", "daemon")
-        assert "\\nExecStartPre=+touch owned': has a character that no unit of systemd's can hold" in said
+        assert said == f"error: {evil!a}: has a character that no unit of systemd's can hold; rename it\n"
+
+    def test_a_link_to_anothers_home_is_refused(self, comfyui: Path) -> None:
+        """Root would be told to give it to the account."""
+        home = pwd.getpwnam("backup").pw_dir
+        (comfyui / "output").symlink_to(home)
+        daemon = service_site.runner("daemon", create=False).account
+        with pytest.raises(UserError, match=f"{home}: is a home, not daemon's, and a link in ComfyUI's folder"):
+            service_folders.written(Loaded(Settings(), None), comfyui, daemon)
+        assert Path(home) in service_folders.written(
+            Loaded(Settings(), None), comfyui, replace(daemon, home=Path(home))
+        )
+
+    @as_root
+    def test_a_link_opens_no_home_that_the_account_can_not_read(
+        self, comfyui: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        secret = tmp_path / "artist" / "secret"
+        secret.mkdir(parents=True)
+        (comfyui / "output").symlink_to(secret)
+        monkeypatch.setattr(service_site, "_read", lambda *_: [])
+        daemon = service_site.runner("daemon", create=False).account
+        refused = partial(
+            service_site.refuse_out_of_reach,
+            Loaded(Settings(), None),
+            Installation(comfyui, comfyui, ""),
+            daemon,
+            Models(),
+        )
+        for each in (*tmp_path.parents, tmp_path):
+            if each.stat().st_mode & 0o077 == 0:
+                each.chmod(0o711)
+        refused()
+        monkeypatch.setattr(service_folders, "HOMES", (tmp_path, Path("/root")))
+        refused()
+        secret.chmod(0o700)
+        with pytest.raises(UserError, match=f"daemon has no way to {secret}: open it"):
+            refused()
 
     def test_links_are_looked_for_in_the_base_directory(self, comfyui: Path, tmp_path: Path) -> None:
         (tmp_path / "base").mkdir()
@@ -200,7 +241,7 @@ class TestFolders:
         settings = Settings.model_validate({"comfyui": {"extra_args": ["--base-directory", str(tmp_path / "base")]}})
         assert tmp_path / "data" in service_folders.written(Loaded(settings, None), comfyui)
 
-    @pytest.mark.parametrize("folder", ["/", "/etc", "/usr/lib/comfyui", "/var", "/usr/local"])
+    @pytest.mark.parametrize("folder", ["/", "/etc", "/usr/lib/comfyui", "/var", "/usr/local", "/root", "/home"])
     def test_what_is_the_systems_is_refused(self, folder: str, settled: Service) -> None:
         settled.settings(service={"writable": [folder]})
         said = settled.refused("service", "install", "--print", "--account", "daemon")
@@ -237,8 +278,10 @@ class TestModelsElsewhere:
         folder = settled.folder / "models"
         for name in ("own", "others"):
             (folder / name).mkdir(parents=True)
-        named = [folder / "own", folder / "others", Path("/nowhere"), Path("/etc")]
+        named = [folder / "own", folder / "others", Path("/nowhere"), Path("/etc"), Path("/root"), Path("/var/tmp")]
         monkeypatch.setattr(model_paths, "folders", lambda *_: named)
+        monkeypatch.setattr(service_folders, "TMP", (Path("/var/tmp"),))  # the tests' folders are in the other
+        monkeypatch.setattr(service_site, "_read", lambda *_: [])  # our interpreter may lie in a home
         return folder
 
     @as_root
@@ -248,7 +291,44 @@ class TestModelsElsewhere:
         (places,) = [line for line in done.stdout.splitlines() if line.startswith("ReadWritePaths=")]
         assert f"-{folder}/own" in places
         assert "others" not in places
-        assert f"models that ComfyUI only reads, being others': /etc, {folder}/others; " in done.stderr
+        assert f"models that ComfyUI only reads, being others': {folder}/others; " in done.stderr
+
+    @pytest.mark.usefixtures("folder")
+    def test_nothing_is_done_for_the_systems_for_homes_and_for_tmp_which_is_said(self, settled: Service) -> None:
+        """Else a custom node, which may write that file, could have root open the homes, or give /etc away."""
+        done = settled.run("service", "install", "--print", "--account", "daemon")
+        left_out = [line for line in done.stderr.splitlines() if "nothing is done for it" in line]
+        assert left_out == [
+            "note: /etc: named as a folder of models, and nothing is done for it: it is the system's",
+            "note: /root: named as a folder of models, and nothing is done for it: it is the system's",
+            "note: /var/tmp: named as a folder of models, and nothing is done for it: "
+            "the service has a /var/tmp of its own, without it",
+        ]
+        assert "ProtectHome=yes" in done.stdout
+
+    @as_root
+    def test_only_a_folder_in_a_home_that_the_account_can_read_opens_the_homes(
+        self, folder: Path, settled: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        homes = folder.parent / "homes"
+        for name in ("artist/models", "other/models"):
+            (homes / name).mkdir(parents=True)
+        monkeypatch.setattr(service_folders, "HOMES", (homes, Path("/root")))
+        artist = pwd.struct_passwd(("artist", "x", 1000, 1000, "", str(homes / "artist"), "/bin/sh"))
+        monkeypatch.setattr(pwd, "getpwall", lambda: [artist])
+        settled.folder.chmod(0o711)
+        (homes / "other").chmod(0o700)
+        named = [homes, homes / "artist", homes / "other" / "models"]
+        monkeypatch.setattr(model_paths, "folders", lambda *_: named)
+        done = settled.run("service", "install", "--print", "--account", "daemon")
+        assert "ProtectHome=yes" in done.stdout
+        assert f"{homes}: named as a folder of models, and nothing is done for it: it is a whole home" in done.stderr
+        assert f"{homes}/artist: named as a folder of models, and nothing is done for it: it is a whole" in done.stderr
+        assert f"{homes}/other/models: named as a folder of models, and nothing is done for it: daemon" in done.stderr
+        named.append(homes / "artist" / "models")
+        done = settled.run("service", "install", "--print", "--account", "daemon")
+        assert "ProtectHome=read-only" in done.stdout
+        assert f"sees /home and /root, which are hidden else, because of {homes}/artist/models\n" in done.stderr
 
     @as_root
     def test_what_is_the_systems_is_not_written_to_whoever_owns_it(
@@ -275,7 +355,7 @@ class TestModelsElsewhere:
         settled.settings(service={"writable": [str(folder)]})
         done = settled.run("service", "install", "--print", "--account", "daemon")
         assert f"-{folder}" in done.stdout
-        assert "being others': /etc; " in done.stderr
+        assert "being others'" not in done.stderr
 
     @as_root
     @pytest.mark.parametrize(("account", "uid"), [("daemon", "daemon"), ("cs-nobody", "nobody")])
@@ -300,6 +380,18 @@ class TestModelsElsewhere:
         loaded = Loaded(Settings(), None)
         assert service_site.choose(loaded, comfyui, runner, models).read_only_homes
         assert not service_site.choose(loaded, comfyui, runner).read_only_homes
+
+    def test_a_file_of_them_opens_no_home_by_a_name_that_can_not_be_said(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """That file may be a link of a custom node's: where it leads is shown to root."""
+        runner = service_site.Runner(Account("daemon", 1, 1, Path("/usr/sbin")), exists=True)
+        comfyui = Installation(Path("/srv/ComfyUI"), Path("/opt/python"), "0.33.0")
+        monkeypatch.setattr(service_site, "_read", lambda *_: [])
+        (tmp_path / model_paths.OWN).symlink_to("/home/artist/x\u2028sudo rm")
+        models = Models(files=(tmp_path / model_paths.OWN,))
+        with pytest.raises(UserError, match="has a character that no unit"):
+            service_site.choose(Loaded(Settings(), None), comfyui, runner, models)
 
 
 def test_there_may_be_nothing_to_uninstall(settled: Service) -> None:

@@ -195,7 +195,13 @@ def test_a_value_can_neither_end_its_word_nor_be_a_variable() -> None:
     assert quoted("/plain/path-1.2_x") == "/plain/path-1.2_x"
 
 
-@pytest.mark.parametrize("text", ["a\nExecStart=b", "a\r", "\0", "a\udcff"])
+SEPARATED = [
+    f"/srv/x{chr(number)}/etc" for number in (0x0B, 0x0C, 0x1C, 0x1E, 0x7F, 0x85, 0x9B, 0x2028, 0x2029, 0x202E)
+]
+"""Names with what ends a line somewhere: for str.splitlines, for a terminal, for an editor."""
+
+
+@pytest.mark.parametrize("text", ["a\nExecStart=b", "a\r", "\0", "a\udcff", *SEPARATED])
 def test_what_a_unit_can_not_hold_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="has a character that no unit of systemd's can hold; rename it"):
         quoted(text)
