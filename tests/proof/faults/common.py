@@ -54,6 +54,7 @@ def with_gpus(count: int) -> Callable[[Ward], None]:
         ward.with_ports(4)
         ward.url = f"http://127.0.0.1:{ward.port}"
         ward.instances = tuple(f"gpu{index}" for index in range(count))
+        ward.instance = ward.instances[0]
 
     return prepare
 
