@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -112,7 +113,8 @@ def _make_as(owner: Account, path: Path, mode: int | None) -> None:
     script = 'mkdir -p -- "$1" && if [ "$2" ]; then chmod -- "$2" "$1"; fi && [ -w "$1" ]'
     code, _ = machine.ask_as(owner, script, str(path), "" if mode is None else f"{mode:o}")
     if code:
-        raise UserError(f"{path}: {owner.name} can't make it, or write there: sudo install -d -o {owner.name} {path}")
+        mend = f"sudo install -d -o {owner.name} {shlex.quote(str(path))}"
+        raise UserError(f"{path}: {owner.name} can't make it, or write there: {mend}")
 
 
 def _give(path: Path, mode: int | None, owner: Account) -> None:

@@ -111,7 +111,7 @@ def _tell_homes(needed: Sequence[Path], account: Account) -> None:
         refuse_unsayable(str(path))
     if apart:
         which = ", ".join(map(str, service_folders.outermost(apart)))
-        warn(f"the service sees /home and /root, which are hidden else, because of {which}")
+        warn(f"the service sees /home and /root, otherwise hidden, because of {which}")
 
 
 def refuse_hidden(loaded: Loaded, installation: Installation, site: Site, elsewhere: Models) -> None:

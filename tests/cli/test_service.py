@@ -328,7 +328,7 @@ class TestModelsElsewhere:
         named.append(homes / "artist" / "models")
         done = settled.run("service", "install", "--print", "--account", "daemon")
         assert "ProtectHome=read-only" in done.stdout
-        assert f"sees /home and /root, which are hidden else, because of {homes}/artist/models\n" in done.stderr
+        assert f"sees /home and /root, otherwise hidden, because of {homes}/artist/models\n" in done.stderr
 
     @as_root
     def test_what_is_the_systems_is_not_written_to_whoever_owns_it(
