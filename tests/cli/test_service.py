@@ -37,6 +37,11 @@ def settled(service: Service) -> Service:
     return service
 
 
+def an_artist(home: str) -> pwd.struct_passwd:
+    """Return what the machine would know of somebody with a home."""
+    return pwd.struct_passwd(("artist", "x", 1000, 1000, "", home, "/bin/sh"))
+
+
 def test_the_unit_is_printed_and_nothing_done(settled: Service) -> None:
     text = settled.ok("service", "install", "--print", "--account", "daemon")
     assert text.startswith("# Written by comfy-supervisor ")
@@ -198,9 +203,12 @@ class TestFolders:
         said = settled.refused("service", "install", "--print", "--account", "daemon")
         assert said == f"error: {evil!a}: has a character that no unit of systemd's can hold; rename it\n"
 
-    def test_a_link_to_anothers_home_is_refused(self, comfyui: Path) -> None:
+    def test_a_link_to_anothers_home_is_refused(
+        self, comfyui: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Root would be told to give it to the account."""
-        home = pwd.getpwnam("backup").pw_dir
+        home = str(tmp_path / "artist")
+        monkeypatch.setattr(pwd, "getpwall", lambda: [an_artist(home)])
         (comfyui / "output").symlink_to(home)
         daemon = service_site.runner("daemon", create=False).account
         with pytest.raises(UserError, match=f"{home}: is a home, not daemon's, and a link in ComfyUI's folder"):
@@ -314,8 +322,7 @@ class TestModelsElsewhere:
         for name in ("artist/models", "other/models"):
             (homes / name).mkdir(parents=True)
         monkeypatch.setattr(service_folders, "HOMES", (homes, Path("/root")))
-        artist = pwd.struct_passwd(("artist", "x", 1000, 1000, "", str(homes / "artist"), "/bin/sh"))
-        monkeypatch.setattr(pwd, "getpwall", lambda: [artist])
+        monkeypatch.setattr(pwd, "getpwall", lambda: [an_artist(str(homes / "artist"))])
         settled.folder.chmod(0o711)
         (homes / "other").chmod(0o700)
         named = [homes, homes / "artist", homes / "other" / "models"]
