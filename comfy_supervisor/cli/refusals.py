@@ -33,13 +33,14 @@ def taken_ports(wanted: Mapping[str, str], state: Path) -> None:
     """Raise UserError for each address, by program, whose port a stranger holds.
 
     ``state``: the folder of our instances. What one of ours holds, the launcher ends, or supervisord stops; a process
-    that was killed is waited for.
+    that was killed is waited for, and named only if that takes too long.
     """
     deadline, before = time.monotonic() + DYING, list[tuple[str, str, int]]()
     while strange := _strangers(wanted, state):
-        stays = strange == before and not all(orphans.is_ending(pid) for _, _, pid in strange)
-        if stays or time.monotonic() >= deadline:
-            raise UserError(*(f"{program}: {text}; stop that, or set comfyui.port" for program, text, _ in strange))
+        stay = [each for each in strange if not orphans.is_ending(each[2])]
+        if (stay and strange == before) or time.monotonic() >= deadline:
+            named = stay or strange
+            raise UserError(*(f"{program}: {text}; stop that, or set comfyui.port" for program, text, _ in named))
         before = strange  # who ends as we look can't be told from a stranger; the next look tells
         time.sleep(_POLL)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -55,6 +56,17 @@ def test_who_was_killed_is_waited_for(large: subprocess.Popen[bytes], port: int,
     wait_until(lambda: orphans.is_ending(large.pid))
     refusals.taken_ports({"comfyui": f"127.0.0.1:{port}"}, tmp_path)
     assert not ports.trouble("127.0.0.1", port)
+
+
+def test_beside_one_that_ends_only_the_stranger_is_named(
+    large: subprocess.Popen[bytes], port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "is_ending", lambda pid: pid == large.pid)
+    with socket.create_server(("127.0.0.1", 0)) as mine:
+        wanted = {"ends": f"127.0.0.1:{port}", "stays": f"127.0.0.1:{mine.getsockname()[1]}"}
+        with pytest.raises(UserError) as refused:
+            refusals.taken_ports(wanted, tmp_path)
+    assert [line.partition(":")[0] for line in str(refused.value).splitlines()] == ["stays"]
 
 
 def test_who_never_ends_is_not_waited_for_for_ever(
