@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from ..bounded import Answer, Client, in_words
+from ..extension.comfy_supervisor_bridge.rows import id_of, is_known
 from .job import State
 
 LONGEST = 64 * 1024 * 1024
@@ -18,6 +19,7 @@ DEADLINE = 30.0
 _OK = 200
 _REFUSED = 400
 _NOT_FOUND = 404
+_ANOTHER_FORM = "has a form that is not known here"
 
 
 class Taken(Enum):
@@ -56,15 +58,19 @@ class Queue:
     """ComfyUI's unfinished jobs."""
 
     items: dict[str, list[Any]]
-    """By id, each ``[number, prompt_id, graph, …]``."""
+    """Those that have an id, by it, each ``[number, prompt_id, graph, …]``."""
     running: frozenset[str]
+    strange: int = 0
+    """How many have a form that is not known, whether they have an id or not."""
 
 
 class Server(Protocol):
     """What is asked of ComfyUI."""
 
-    is_long: bool
-    """Whether the last answer was too long to be read."""
+    unread: str
+    """Why the queue could not be read when it was asked for last, which will not end by itself; empty: it could be."""
+    strange: int
+    """How many jobs in it had a form that is not known."""
 
     def queue(self) -> Queue | None:
         """Return the unfinished jobs."""
@@ -83,18 +89,22 @@ class Comfy:
         """Keep the API's root, and how many seconds any answer is waited for; asks nobody yet."""
         self._client = Client(url)
         self._deadline = deadline
-        self.is_long = False
-        """Whether the last answer was too long to be read, which will not end by itself."""
+        self.unread = ""
+        """Why the queue could not be read when it was asked for last, which will not end by itself; empty: it could."""
+        self.strange = 0
+        """How many jobs in it had a form that is not known."""
 
     def queue(self) -> Queue | None:
         """Return the unfinished jobs; None: can't be told."""
-        found = self._told("/queue")
-        try:
-            running, pending = found["queue_running"], found["queue_pending"]
-            items = {_id(item): item for item in (*running, *pending)}
-            return Queue(items, frozenset(map(_id, running)))
-        except (TypeError, KeyError, IndexError):
+        status, body = self._answer("/queue")
+        if status != _OK:
             return None
+        found = _queue(body)
+        if isinstance(found, str):
+            self.unread = found
+            return None
+        self.unread, self.strange = "", found.strange
+        return found
 
     def ended(self, prompt_id: str, number: float) -> Ending | None:
         """Return how a job ended in this life, or that it did not; None: it can't be told.
@@ -132,15 +142,21 @@ class Comfy:
 
     def _told(self, path: str, unknown: Any = None) -> Any:
         """Return what is answered, ``unknown`` where that is 404; None: it can't be told."""
+        status, body = self._answer(path)
+        if status == _NOT_FOUND:
+            return unknown
+        try:
+            return json.loads(body) if status == _OK and len(body) <= LONGEST else None
+        except (ValueError, RecursionError):
+            return None
+
+    def _answer(self, path: str) -> tuple[int, bytes]:
+        """Return an answer's status, 0 where there is none, and one byte more of it than is read at most."""
         try:
             with self._client.ask(path, self._deadline) as answer:
-                if answer.status == _NOT_FOUND:
-                    return unknown
-                body = answer.read(LONGEST + 1)
-                self.is_long = len(body) > LONGEST
-                return json.loads(body) if answer.status == _OK and not self.is_long else None
+                return answer.status, answer.read(LONGEST + 1)
         except Exception:  # noqa: BLE001  # it can't be told
-            return None
+            return 0, b""
 
     def _heard(self, path: str, body: object) -> bool:
         try:
@@ -162,11 +178,25 @@ def submission(prompt_id: str, body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _id(item: list[Any]) -> str:
-    """Return the id of a job in the queue; raises TypeError if that is none."""
-    if not isinstance(item[1], str):
-        raise TypeError("an id that is no text")
-    return item[1]
+def _queue(body: bytes) -> Queue | str:
+    """Return the jobs that ``GET /queue`` answers with, or in words why they can't be read.
+
+    Some node may have put a job of its own form among others; where none has an id, that is another form of answer.
+    """
+    if len(body) > LONGEST:
+        return f"is longer than {LONGEST / 1e6:g} MB"
+    try:
+        found = json.loads(body)
+        running, pending = list(found["queue_running"]), list(found["queue_pending"])
+    except (TypeError, LookupError, ValueError, RecursionError):
+        return _ANOTHER_FORM
+    jobs = [*running, *pending]
+    items = {prompt_id: job for job in jobs if (prompt_id := id_of(job)) is not None}
+    if jobs and not items:
+        return _ANOTHER_FORM
+    ids = (id_of(job) for job in running)
+    strange = sum(not is_known(job) for job in jobs)
+    return Queue(items, frozenset(each for each in ids if each is not None), strange)
 
 
 def _reply(answer: Answer) -> Reply:

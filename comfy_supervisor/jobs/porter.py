@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from . import fate, snapshot
-from .comfy import LONGEST, Comfy
+from .comfy import Comfy
 from .fate import Policy
 from .job import Guilt, Job, Life, Process, State, Waits, token
 from .journal import DamagedError, Journal, JournalError
@@ -33,10 +33,6 @@ _SETTLING = 10.0
 _PRUNE = 3600.0
 _CALM = 10.0
 """Seconds for which nothing is looked at while neither the instance nor the journal has changed."""
-
-
-_UNREADABLE = f"/queue is longer than {LONGEST / 1e6:g} MB: jobs are neither followed nor put back until it is shorter"
-
 
 Told = Callable[[Life, list[tuple[Job, Job]]], None]
 """Hears what became of a life's jobs, each as it was and as it is now."""
@@ -116,7 +112,9 @@ class Porter:
         self._is_outside = False
         """Whether jobs are known only from looks at the queue."""
         self._handed_over = ""
-        """The life of which it was said last that the extension has left it to us."""
+        """The life of which it was said last that the extension has left it to us …"""
+        self._strange = ""
+        """… and that some of its jobs can't be followed."""
         self._ended = False
 
     def start(self) -> None:
@@ -197,7 +195,8 @@ class Porter:
         trouble, is_ours = "", False
         try:
             deed()
-            trouble = _UNREADABLE if self._comfy.is_long and self._is_outside else ""
+            unread = self._comfy.unread if self._is_outside else ""
+            trouble = f"/queue {unread}: jobs are neither followed nor put back until that ends" if unread else ""
         except DamagedError as error:
             trouble = self._put_aside(error)
         except JournalError as error:
@@ -325,8 +324,15 @@ class Porter:
         if seen.process and now >= (moved if seen.work != self._work else unmoved):
             self._work = seen.work
             snapshot.follow(self._journal, self._comfy, life, partial(goes_on, seen.process))
+            self._tell_of_strange(life)
             over = time.monotonic()
             self._next_look = (over + (over - now) / _SHARE, over + max(_UNCHANGED, (over - now) / _SHARE))
+
+    def _tell_of_strange(self, life: Life) -> None:
+        strange = self._comfy.strange
+        if strange and self._strange != life.token:
+            self._strange = life.token
+            self._say(f"{strange} of the jobs in /queue have a form that is not known here, and die with ComfyUI")
 
     def _replayed(self, life: Life, now: float) -> bool:
         """Submit again what is to be; return whether that was all of it."""

@@ -15,13 +15,12 @@ from .journal import Journal
 DOUBT = 2.0
 """Seconds after a submission without an answer in which ComfyUI may still come to it: then is looked again."""
 TRIES = 3
-"""Submissions that nobody can tell the end of, after which a job is set aside …"""
-LOOKS = 6
-"""… and as many times in vain as it is asked for a job's end."""
+"""Submissions that nobody can tell the end of, after which a job is set aside."""
 RARELY = 30.0
 """Seconds between two looks at a queue that only suspects wait for, while the journal knows of jobs in it."""
 PATIENCE = 600.0
-"""Seconds for which a job that ComfyUI refuses is tried again: its models may lie on a share that is mounted late …"""
+"""Seconds for which a job that ComfyUI refuses, or can't tell the end of, is tried again while the others go on: its
+models may lie on a share that is mounted late …"""
 REFUSED = 30.0
 """… and between two of these tries."""
 
@@ -40,14 +39,14 @@ class Replay:
     goes_on: Callable[[], bool]
     """Tells whether the life does, and may be given work."""
     lost: Counter[str] = field(default_factory=Counter)
-    """How often a job was submitted without anybody knowing what became of that …"""
-    unseen: Counter[str] = field(default_factory=Counter)
-    """… and how often it could not be told whether it has ended."""
+    """How often a job was submitted without anybody knowing what became of that."""
+    unseen: set[str] = field(default_factory=set)
+    """Of which jobs it could not be told whether they have ended."""
     doubted: float = float("-inf")
     looked: float = float("-inf")
     """When the queue was looked at last, for suspects alone."""
     refused: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """When a job was refused first, and last."""
+    """When a job was refused, or its end could not be told, first, and last."""
     now: float = float("-inf")
     """When this turn began."""
 
@@ -65,7 +64,7 @@ class Replay:
             return not waiting
         return self._all_settled(due, here) and len(due) == len(waiting)
 
-    def _all_settled(self, due: Iterable[Job], here: Collection[str]) -> bool:
+    def _all_settled(self, due: Iterable[Job], here: Collection[str | None]) -> bool:
         """Find the jobs, or submit them, as far as may be; return whether that was all of them."""
         submitted = behind = False
         for job in due:
@@ -121,16 +120,14 @@ class Replay:
             return False
         return snapshot.follow(self.journal, self.comfy, self.life, self.goes_on, ends_doubt=True)
 
-    def _settled(self, job: Job, here: Collection[str]) -> bool | None:
+    def _settled(self, job: Job, here: Collection[str | None]) -> bool | None:
         """Find the job, or submit it; return whether it came into the queue by that, None: nobody knows."""
         if job.prompt_id in here:
             self.journal.found(job, self.life, State.QUEUED)
             return False  # it was there before, and counts as that
         ended = self.comfy.ended(job.prompt_id, job.number)
         if ended is None:
-            self._doubt(job, self.unseen)
-            if self.unseen[job.prompt_id] >= LOOKS:
-                self._set_aside(job, "it can't be told whether it has ended")
+            self._put_off(job)
             return None
         if ended.state is not None:
             self.journal.found(job, self.life, ended.state, ended.note)
@@ -156,13 +153,17 @@ class Replay:
         if reply.taken is Taken.NO:
             self._refuse(job, f"ComfyUI refuses it now: {reply.text}")
             return False
-        self._doubt(job, self.lost)
+        self.lost[job.prompt_id] += 1
+        self.doubted = time.monotonic()
         return None
 
-    def _doubt(self, job: Job, count: Counter[str]) -> None:
-        """Let some time pass before the next try; a job that nothing can be told of must not hold up the others."""
+    def _put_off(self, job: Job) -> None:
+        """Ask for a job's end soon once more, then rarely, while the others go on: it isn't the job's fault."""
         self.doubted = time.monotonic()
-        count[job.prompt_id] += 1
+        if job.prompt_id in self.unseen:
+            self._refuse(job, "ComfyUI's history does not tell whether it has ended")
+        else:
+            self.unseen.add(job.prompt_id)
 
     def _refuse(self, job: Job, why: str) -> None:
         """Have a job that is refused tried again, and set aside once that has gone on for long."""
@@ -178,7 +179,8 @@ class Replay:
     def _set_aside(self, job: Job, why: str) -> None:
         """Put a job into quarantine; should an operator have it tried again, it begins anew."""
         self.refused.pop(job.prompt_id, None)
-        del self.lost[job.prompt_id], self.unseen[job.prompt_id]
+        del self.lost[job.prompt_id]
+        self.unseen.discard(job.prompt_id)
         if self.journal.set_aside(job, why):
             self.aside(job, why)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from ..extension.comfy_supervisor_bridge import cuda
+from ..extension.comfy_supervisor_bridge.rows import is_known
 from .comfy import Server
 from .job import SUBMITTED, Job, Life, State
 from .journal import Journal
@@ -15,15 +16,15 @@ from .journal import Journal
 GONE = "no longer in the queue, nor in the history"
 
 
-def here(journal: Journal, comfy: Server, life: Life) -> Collection[str] | None:
-    """Return the ids of the jobs in a life's queue; None: it can't be told.
+def here(journal: Journal, comfy: Server, life: Life) -> Collection[str | None] | None:
+    """Return the ids of the jobs in a life's queue, None for those without any; None: it can't be told.
 
-    What is too long to be read, the extension has written down as it came.
+    What can't be read, the extension has written down as it came.
     """
     found = comfy.queue()
     if found is not None:
-        return found.items.keys()
-    if comfy.is_long and life.witness == "extension":
+        return {*found.items, None} if found.strange else found.items.keys()
+    if comfy.unread and life.witness == "extension":
         return {job.prompt_id for job in journal.in_queue(life)}
     return None
 
@@ -44,7 +45,8 @@ def follow(
         state = State.RUNNING if prompt_id in found.running else State.QUEUED
         job = known.get(prompt_id)
         if job is None:
-            journal.accept(item, life, state)
+            if is_known(item):
+                journal.accept(item, life, state)
         elif job.state is not state or job.note == SUBMITTED:
             journal.moved(job, state)
     gone = [job for job in known.values() if job.prompt_id not in found.items]

@@ -25,7 +25,8 @@ class Server:
     items: dict[str, list[Any]] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
     history: dict[str, Ending] = field(default_factory=dict)
-    is_long: bool = False
+    unread: str = ""
+    strange: int = 0
     told: bool = True
     """Whether it answers what it is asked."""
     replies: list[Reply] = field(default_factory=list)
@@ -38,7 +39,8 @@ class Server:
 
     def queue(self) -> Queue | None:
         self.asked.append("queue")
-        return Queue(dict(self.items), frozenset(self.running)) if self.told and not self.is_long else None
+        known = Queue(dict(self.items), frozenset(self.running), self.strange)
+        return known if self.told and not self.unread else None
 
     def ended(self, prompt_id: str, number: float) -> Ending | None:  # noqa: ARG002
         self.asked.append(f"ended {prompt_id}")

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from comfy_supervisor.jobs import comfy
-from comfy_supervisor.jobs.comfy import Comfy, Ending, Reply, Taken
+from comfy_supervisor.jobs.comfy import Comfy, Ending, Queue, Reply, Taken
 
 ANSWERS: dict[str, tuple[int, str]] = {}
 RECEIVED: list[bytes] = []
@@ -75,10 +75,33 @@ def test_a_queue_too_long_to_be_read_is_said_to_be(asked: Comfy, monkeypatch: py
     monkeypatch.setattr(comfy, "LONGEST", 100)
     ANSWERS["/queue"] = (200, '{"queue_running": [], "queue_pending": [' + " " * 100 + "]}")
     assert asked.queue() is None
-    assert asked.is_long
+    assert asked.unread == "is longer than 0.0001 MB"
     ANSWERS["/queue"] = (200, '{"queue_running": [], "queue_pending": []}')
     assert asked.queue() is not None
-    assert not asked.is_long
+    assert not asked.unread
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>", "[]", "7", '{"queue_running": []}', '{"queue_running": 1, "queue_pending": []}', "[" * 100_000]
+    + [f'{{"queue_running": [], "queue_pending": [{job}]}}' for job in ("{}", "7", '"abc"', "[]", "[1]", "[1, 2, {}]")]
+)  # fmt: skip
+def test_a_queue_of_another_form_is_said_to_be_and_not_taken_for_empty(asked: Comfy, body: str) -> None:
+    ANSWERS["/queue"] = (200, body)
+    assert (asked.queue(), asked.unread) == (None, "has a form that is not known here")
+    ANSWERS["/queue"] = (500, "")
+    assert asked.queue() is None
+    ANSWERS["/queue"] = (200, '{"queue_running": [], "queue_pending": []}')
+    assert (asked.queue(), asked.unread, asked.strange) == (Queue({}, frozenset()), "", 0)
+
+
+@pytest.mark.parametrize("odd", ["[2, 7, {}, {}, []]", "{}", "null", "[2]", '"odd"'])
+def test_a_job_of_another_form_hides_no_other(asked: Comfy, odd: str) -> None:
+    """Some node may have put it there; one that has an id is seen to be there, and one without is counted."""
+    jobs = '[1, "a", {}, {}, []], [3, "few"], [4, "", {}, {}, []]'
+    ANSWERS["/queue"] = (200, f'{{"queue_running": [{odd}], "queue_pending": [{jobs}, {odd}]}}')
+    found = asked.queue()
+    assert found
+    assert (list(found.items), found.running, found.strange, asked.strange) == (["a", "few", ""], frozenset(), 3, 3)
 
 
 @pytest.mark.parametrize(("status", "taken"), [(200, Taken.YES), (400, Taken.NO), (500, Taken.UNKNOWN)])

@@ -282,10 +282,29 @@ def test_a_life_that_the_extension_leaves_is_followed_from_outside(
     assert len(said) == 1
 
 
-def test_a_queue_too_long_to_be_followed_is_said_to_be(carried: Carried, kept: Kept, server: Server) -> None:
-    server.is_long = True
+def test_a_queue_that_can_not_be_read_is_told_of(carried: Carried, server: Server) -> None:
+    """While that lasts nothing is followed, and what comes is lost with ComfyUI."""
+    server.unread = "has a form that is not known here"
     carried.porter.see(SEEN)
-    wait_until(lambda: porter._UNREADABLE in carried.said)
+    wait_until(lambda: carried.alarms)
+    told = "/queue has a form that is not known here: jobs are neither followed nor put back until that ends"
+    assert carried.alarms == [told]
+    assert told in carried.said
+
+
+def test_jobs_that_can_not_be_followed_are_counted_once_and_the_others_are_followed(
+    carried: Carried, kept: Kept, server: Server
+) -> None:
+    server.items, server.strange = {"a": [0.0, "a", {}, {}, []], "odd": ["1", "odd", {}, {}, []]}, 2
+    carried.porter.see(SEEN)
+    wait_until(lambda: kept.journal.job("a"))
+    carried.porter.see(replace(SEEN, work="moved"))
+    server.items["b"] = [1.0, "b", {}, {}, []]
+    wait_until(lambda: kept.journal.job("b"))
+    assert kept.journal.job("odd") is None
+    told = "2 of the jobs in /queue have a form that is not known here, and die with ComfyUI"
+    assert [line for line in carried.said if "/queue" in line] == [told]
+    assert not carried.alarms
 
 
 def test_a_damaged_journal_is_set_aside_and_it_goes_on(carried: Carried, kept: Kept, server: Server) -> None:

@@ -139,7 +139,7 @@ def test_a_queue_too_long_to_be_read_holds_up_no_replay_with_the_extension(
     life = kept.life(3)
     kept.accept(life, "x", state=State.RUNNING)
     kept.settle(life, Guilt.SUSPECT)
-    server.is_long = True
+    server.unread = "is longer than 67 MB"
     if came:
         kept.accept(turns.life, "a")
     assert not turns.turn(10.0)
@@ -153,7 +153,7 @@ def test_a_queue_too_long_to_be_read_holds_up_no_replay_with_the_extension(
 
 def test_a_queue_too_long_to_be_read_from_outside_is_waited_for(kept: Kept, server: Server) -> None:
     turns = outside(kept, server, "a")
-    server.is_long = True
+    server.unread = "is longer than 67 MB"
     assert not turns.turn(10.0)
     assert server.submitted == []
 
@@ -188,26 +188,54 @@ def test_one_that_stays_in_doubt_is_set_aside_after_a_last_look(
     assert server.submitted == ["a"] * 3 + ["b", "a"]
 
 
-def test_one_whose_end_can_not_be_told_is_set_aside_and_the_others_go_on(
+def test_one_whose_end_can_not_be_told_is_asked_for_rarely_and_the_others_go_on(
     kept: Kept, server: Server, begun: Callable[..., Replay], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its history may be too long to be read; who was asked in vain for a while has not been submitted for that."""
-    turns, ended, silent = begun("a", "b"), server.ended, {"a", "b"}
+    """Its history may be too long to be read: that says nothing of the job, which is charged with nothing."""
+    turns, ended, silent = begun("a", "b"), server.ended, {"a"}
     monkeypatch.setattr(server, "ended", lambda each, number: None if each in silent else ended(each, number))
-    for turn in range(1, 6):
-        assert not turns.turn(10.0 * turn)
-    assert kept.waiting() == ["a", "b"]
-    assert not turns.turn(60.0)
-    assert (kept.job("a").state, kept.job("a").note) == (State.QUARANTINED, "it can't be told whether it has ended")
-    for turn in range(7, 12):
-        assert not turns.turn(10.0 * turn)
+    assert not any(turns.turn(10.0 * turn) for turn in (1, 2))
+    assert server.submitted == [], "soon it is asked for once more, and keeps its place"
+    assert not turns.turn(30.0)
+    assert server.submitted == ["b"]
+    asked = len(server.asked)
+    assert not turns.turn(20.0 + REFUSED - 1.0)
+    assert len(server.asked) == asked
+    assert (kept.job("a").state, kept.waiting()) == (State.QUEUED, ["a"])
+    assert kept.job("a").note == "ComfyUI's history does not tell whether it has ended"
+    for turn in range(1, 20):
+        assert not turns.turn(20.0 + REFUSED * turn)
     silent.clear()
-    assert turns.turn(120.0)
-    assert (server.submitted, kept.job("b").life) == (["b"], 2)
+    assert turns.turn(20.0 + REFUSED * 20)
+    assert server.submitted == ["b", "a"]
+
+
+def test_one_whose_end_can_not_be_told_for_long_is_set_aside(
+    kept: Kept, server: Server, begun: Callable[..., Replay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To submit it might be to do it twice; an operator has it looked for anew."""
+    turns = begun("a")
+    monkeypatch.setattr(server, "ended", lambda *_: None)
+    assert not any(turns.turn(now) for now in (10.0, 20.0, 20.0 + PATIENCE - 1.0))
+    assert kept.waiting() == ["a"]
+    assert not turns.turn(20.0 + PATIENCE + REFUSED)
+    assert (kept.job("a").state, kept.job("a").suspect, kept.job("a").victim) == (State.QUARANTINED, 0, 0)
     assert kept.journal.retry(kept.job("a"))
-    silent.add("a")
-    assert not turns.turn(130.0)
-    assert kept.waiting() == ["a"], "an operator has it looked for again"
+    assert not turns.turn(20.0 + PATIENCE + 2 * REFUSED)
+    assert (kept.waiting(), turns.refused) == (["a"], {})
+
+
+def test_a_job_without_an_id_is_company_for_a_suspect(kept: Kept, server: Server, begun: Callable[..., Replay]) -> None:
+    turns = begun()
+    dead = kept.life(3)
+    kept.accept(dead, "x", state=State.RUNNING)
+    kept.settle(dead, Guilt.SUSPECT)
+    server.strange = 1
+    assert not turns.turn(10.0)
+    assert server.submitted == []
+    server.strange = 0
+    assert turns.turn(20.0)
+    assert server.submitted == ["x"]
 
 
 @pytest.fixture

@@ -82,6 +82,15 @@ def is_known(item: Any) -> bool:
     )
 
 
+def id_of(item: Any) -> str | None:
+    """Return a job's id, whatever else it is like; None: it has none that is text."""
+    try:
+        prompt_id = item[1]
+    except (TypeError, LookupError):
+        return None
+    return prompt_id if isinstance(prompt_id, str) and not isinstance(item, str) else None
+
+
 def row(item: Item, state: str, life: int, keys: frozenset[str] = KEYS) -> dict[str, Any]:
     """Return the values of ``ACCEPT`` and ``BODY``; raises what ``OWN`` names where they can't be written down."""
     number, prompt_id, prompt, extra_data, outputs = item[:_PUBLIC]
