@@ -131,7 +131,7 @@ def _with_jobs(status: Status) -> Status:
     except JournalError as error:
         trouble = str(error)
     journal.close()
-    if beat and beat.journal != "ok":
+    if beat and beat.journal == "degraded":
         trouble = trouble or "can't be written by ComfyUI: a restart would lose the jobs in its queue"
     return replace(status, beat=beat, paused=pause.ordered(str(instance.run)), jobs=jobs, trouble=trouble)
 

@@ -138,14 +138,21 @@ def _short(prompt_id: str) -> str:
 
 def refuse_loss(found: Sequence[Status]) -> None:
     """Raise UserError for each instance with jobs that are in no journal: a stop would lose them."""
-    problems = [
-        f"{each.instance.program}: {each.beat.queue[1]} jobs wait, and its journal can't be written: a stop would lose "
-        "them; comfy-supervisor logs tells why, comfy-supervisor stop stops it all the same"
-        for each in found
-        if each.beat and each.beat.journal != "ok" and each.beat.queue[1]
-    ]
-    if problems:
+    if problems := [f"{each.instance.program}: {text}" for each in found if (text := _loss(each))]:
         raise UserError(*problems)
+
+
+def _loss(found: Status) -> str:
+    """Return what a stop would lose, in words; empty: nothing."""
+    waiting, journal = (found.beat.queue[1], found.beat.journal) if found.beat else (0, "ok")
+    all_the_same = "comfy-supervisor stop stops it all the same"
+    if journal == "degraded" and waiting:
+        lost = f"{waiting} jobs wait, and its journal can't be written: a stop would lose them"
+        return f"{lost}; comfy-supervisor logs tells why, {all_the_same}"
+    if journal == "left" and waiting > (seen := found.jobs.queued if found.jobs else 0):
+        lost = f"{waiting} jobs wait, of which the health listener has seen {seen}: a stop would lose the others"
+        return f"{lost}; try again in a minute, {all_the_same}"
+    return ""
 
 
 def _kept(found: Status, loaded: Loaded) -> str:

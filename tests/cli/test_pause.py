@@ -11,6 +11,7 @@ import requests
 from comfy_supervisor.cli.drain import Wait, refuse_loss
 from comfy_supervisor.errors import UserError
 from comfy_supervisor.health.senses.heartbeat import Heartbeat
+from comfy_supervisor.jobs.job import Tally
 from comfy_supervisor.status import Status
 from tests.cli.service import Service
 from tests.comfyui_server import image_job, sleep_job
@@ -159,6 +160,15 @@ class TestDrain:
         beat = Heartbeat("boot", 7, 0.0, "alive", journal=journal, queue=(0, waiting))
         found = Status(instance(), "RUNNING", pid=7, beat=beat)
         with pytest.raises(UserError, match="2 jobs wait, and its journal can't") if loses else nullcontext():
+            refuse_loss([found])
+
+    @pytest.mark.parametrize(("seen", "loses"), [(1, True), (2, False)])
+    def test_where_the_listener_follows_the_jobs_a_stop_loses_those_that_it_has_not_seen(
+        self, seen: int, loses: bool
+    ) -> None:
+        beat = Heartbeat("boot", 7, 0.0, "alive", journal="left", queue=(0, 2))
+        found = Status(instance(), "RUNNING", pid=7, beat=beat, jobs=Tally(queued=seen))
+        with pytest.raises(UserError, match=r"2 jobs wait, of which .* has seen 1") if loses else nullcontext():
             refuse_loss([found])
 
     def test_one_beat_alone_does_not_tell_that_nothing_runs(self) -> None:

@@ -6,13 +6,13 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from comfy_supervisor.extension.comfy_supervisor_bridge import gate, heartbeat, hooks
+from comfy_supervisor.extension.comfy_supervisor_bridge import gate, hooks
 from comfy_supervisor.extension.comfy_supervisor_bridge import journal as extension_journal
 from comfy_supervisor.extension.comfy_supervisor_bridge.journal import LOST_END
 from comfy_supervisor.extension.comfy_supervisor_bridge.rows import REPLAYED
@@ -251,47 +251,95 @@ STRANGE = {
 }
 
 
-@pytest.mark.parametrize("came", ["by put", "unseen"])
-@pytest.mark.parametrize("what", STRANGE)
-def test_jobs_of_a_form_that_is_not_known_are_left_to_the_listener(
-    bridged: Bridged, caplog: pytest.LogCaptureFixture, what: str, came: str
-) -> None:
-    """All of them, from the first on: half a journal is worse than what is seen from outside. It is said once."""
-    bridged.put("a", 1.0)
-    bridged.heart._beat(0.0)
+def _comes(bridged: Bridged, came: str, job: Any) -> None:
+    """Have a job in the queue, which is empty: ComfyUI's own heap compares no such things."""
+    assert not bridged.queue.queue
     if came == "by put":
-        bridged.queue.queue.clear()  # ComfyUI's own heap compares no such things
-        bridged.queue.put(STRANGE[what])
+        bridged.queue.put(job)
     else:
-        bridged.queue.queue[:] = [STRANGE[what]]
+        bridged.queue.queue[:] = [job]
         bridged.journal.miss()
         bridged.heart._tend()
-    bridged.heart._run()
-    assert not list(bridged.folder.glob("heartbeat.json"))
+
+
+@pytest.mark.parametrize("came", ["by put", "unseen"])
+@pytest.mark.parametrize("what", STRANGE)
+def test_where_the_first_job_has_a_form_that_is_not_known_all_are_left_to_the_listener(
+    bridged: Bridged, caplog: pytest.LogCaptureFixture, what: str, came: str
+) -> None:
+    """Half a journal is worse than what is seen from outside. It is said once."""
+    _comes(bridged, came, STRANGE[what])
     assert bridged.queue.queue == [STRANGE[what]]
+    assert bridged.beat()["journal"] == "left"
     bridged.queue.queue.clear()
+    bridged.put("a")
+    assert bridged.run() == "a"
     bridged.put("b")
-    (bridged.folder / gate.PAUSE).touch()
-    assert bridged.run() == "b"
-    assert bridged.states("a", "b") == ["queued", "unknown"]
+    bridged.queue.delete_queue_item(lambda _: True)
+    assert bridged.states("a", "b") == ["unknown", "unknown"]
+    assert not bridged.journal._owed
     assert _witness(bridged) == "listener"
-    assert [message for message in caplog.messages if "looks at its jobs from outside" in message] == caplog.messages
+    assert [message for message in caplog.messages if "looks at them from outside" in message] == caplog.messages
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("came", ["by put", "unseen"])
+@pytest.mark.parametrize("what", STRANGE)
+def test_a_job_of_another_form_among_others_costs_itself_alone_its_place_in_the_journal(
+    bridged: Bridged, caplog: pytest.LogCaptureFixture, what: str, came: str
+) -> None:
+    """Some node may put one. It is said once, and costs no other."""
+    bridged.put("a")
+    bridged.run()
+    for _ in range(2):
+        _comes(bridged, came, STRANGE[what])
+        taken = bridged.take()
+        assert taken
+        assert taken[0] is STRANGE[what]
+        bridged.nodes.interrupt_processing()
+        bridged.hooks.take_stock()
+        bridged.put("b")
+        with suppress(KeyError):  # ComfyUI's own, which puts no mapping into its history
+            bridged.queue.task_done(taken[1], {}, status=DONE)
+        assert bridged.beat()["journal"] == "ok"
+        bridged.run()
+    assert bridged.interrupted == 2
+    assert bridged.states("a", "b", "odd") == ["done", "done", "unknown"]
+    assert _witness(bridged) == "extension"
+    assert [message for message in caplog.messages if "such jobs are not written down" in message] == caplog.messages
+    assert len(caplog.messages) == 1
+
+
+def test_what_holds_jobs_back_needs_no_form_of_theirs(bridged: Bridged) -> None:
+    """A pause, a drain's wait for the running job, and a poisoned GPU go on where the listener follows the jobs."""
+    bridged.queue.put(Other(1.0, "odd", {}, {}, []))
+    pause = bridged.folder / gate.PAUSE
+    pause.touch()
+    assert (bridged.take(), bridged.beat()["held"]) == (None, "paused")
+    pause.unlink()
+    taken = bridged.take()
+    assert taken
+    told = bridged.beat()
+    assert (told["prompt_id"], told["worker"], told["queue"], told["held"]) == ("odd", "alive", [1, 0], "")
+    bridged.queue.task_done(taken[1], {}, status=failed(STICKY))
+    told = bridged.beat()
+    assert (told["prompt_id"], told["queue"], told["held"]) == ("", [0, 0], "poisoned")
+    bridged.queue.put(Other(2.0, "next", {}, {}, []))
+    assert bridged.take() is None
 
 
 def test_a_life_is_left_to_the_listener_once_that_can_be_written(
     bridged: Bridged, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extension_journal, "PATIENCE", 0.05)
-    monkeypatch.setattr(heartbeat, "EVERY", 0.0)
     bridged.journal._close()
     with closing(sqlite3.connect(bridged.file, isolation_level=None)) as another:
         another.execute("BEGIN IMMEDIATE")
         bridged.queue.put(STRANGE["too few"])
-        assert (bridged.hooks.gone, bridged.journal.handed_over) == (True, False)
+        assert (bridged.hooks.left, bridged.journal.handed_over) == (True, False)
         bridged.journal.hand_over()
         assert not bridged.journal.handed_over
-    bridged.heart._run()
+    bridged.heart._tend()
     assert (_witness(bridged), bridged.journal._connection) == ("listener", None)
     bridged.execute("UPDATE lives SET witness = 'somebody'")
     bridged.journal.hand_over()
@@ -388,7 +436,7 @@ def test_whatever_fails_of_ours_comfyui_goes_on(
     assert len(set(caplog.messages)) == len(caplog.messages), "each hook says it once"
 
 
-@pytest.mark.parametrize("name", ["_is_repeated", "_waits", "_begin", "_node", "_end"])
+@pytest.mark.parametrize("name", ["_is_repeated", "_waits", "_begin", "_poisons", "_node", "_end"])
 def test_whatever_fails_in_a_hook_comfyui_goes_on(bridged: Bridged, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     def breaks(*_: Any, **__: Any) -> Any:
         raise RuntimeError("broken")

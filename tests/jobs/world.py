@@ -480,7 +480,8 @@ class World:
         truth.runs.append(life.number)
 
     def _check_start(self, life: Comfyui, truth: Truth) -> None:
-        assert not (self.extended and pause.ordered(str(self.folder))), f"{truth.prompt_id} is begun in a pause"
+        holds = self.view != "outside"
+        assert not (holds and pause.ordered(str(self.folder))), f"{truth.prompt_id} is begun in a pause"
         again = truth.runs.count(life.number)
         assert again <= truth.asked.count(life.number), f"{truth.prompt_id} runs twice in life {life.number}"
         # with "left", a life's first submission is not marked yet: what is dropped in that moment may be in the queue
@@ -513,7 +514,7 @@ class World:
         status = PromptQueue.ExecutionStatus("error" if messages else "success", not messages, messages)
         life.queue.task_done(token, {}, status=status)
         life.running = None
-        if truth.kind == POISONS and messages[0][0] == "execution_error" and not self.extended:
+        if truth.kind == POISONS and messages[0][0] == "execution_error" and self.view == "outside":
             life.gate.poison()  # which the log tells of
         truth.ended = not (messages and (truth.kind == POISONS or life.asked))
 

@@ -40,14 +40,13 @@ class Heart:
         threading.Thread(target=self._run, name="comfy-supervisor", daemon=True).start()
 
     def _run(self) -> None:
-        while not self._hooks.journal.handed_over:
+        while True:
             guarded("journal", self._tend)
             guarded("heartbeat", lambda: self._beat(time.monotonic()))
             time.sleep(EVERY)
-        guarded("heartbeat", lambda: self._file.unlink(missing_ok=True))
 
     def _tend(self) -> None:
-        if self._hooks.gone:
+        if self._hooks.left:
             self._hooks.journal.hand_over()
             return
         if not self._hooks.journal.is_ours():
@@ -55,9 +54,6 @@ class Heart:
         self._hooks.journal.settle()
 
     def _beat(self, now: float) -> None:
-        if self._hooks.gone:
-            self._file.unlink(missing_ok=True)
-            return
         temporary = self._file.with_suffix(f".{self._life.pid}.tmp")
         temporary.write_text(json.dumps(self._told(now)), encoding="utf-8")
         temporary.replace(self._file)
@@ -83,8 +79,15 @@ class Heart:
             "loop_lag": self._loop_lag(now),
             "queue": [len(queue.currently_running), len(queue.queue)],
             "stack_signal": self._stack_signal,
-            "journal": "ok" if self._hooks.journal.ok else "degraded",
+            "journal": self._journal,
         }
+
+    @property
+    def _journal(self) -> str:
+        """How the jobs are written down: ``ok``, ``degraded`` (not all are), or ``left`` (the listener does it)."""
+        if self._hooks.left:
+            return "left"
+        return "ok" if self._hooks.journal.ok else "degraded"
 
     def _loop_lag(self, now: float) -> float:
         """Return for how many seconds the event loop has not come round, or took to do so last."""

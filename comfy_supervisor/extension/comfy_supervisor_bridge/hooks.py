@@ -16,7 +16,7 @@ from .gate import LOOK, Gate
 from .guard import guarded, say
 from .journal import Journal
 from .progress import Progress
-from .rows import REPLAYED, Item, is_known
+from .rows import REPLAYED, Item, id_of, is_known
 
 _NEEDED = ("mutex", "not_empty", "queue", "currently_running", "flags")
 """What the hooks look at in ComfyUI's PromptQueue."""
@@ -39,8 +39,12 @@ class Hooks:
     loop: Any = None
     """ComfyUI's event loop; None: it isn't known."""
     replayed: set[tuple[float, str]] = field(default_factory=set)
-    gone: bool = False
-    """Whether ComfyUI's jobs have another form than is known here: then nothing is done at any of the hooks."""
+    known: bool = False
+    """Whether a job of the form that is known was seen in this life."""
+    left: bool = False
+    """Whether this life's jobs are left to the listener: the first ones had another form than is known here."""
+    passed_over: bool = False
+    """Whether it was said that others are not written down."""
 
     @property
     def held(self) -> str:
@@ -49,7 +53,7 @@ class Hooks:
 
     def put(self, original: Function, queue: Any, item: Item, *arguments: Any, **named: Any) -> Any:
         """Write a job down, then queue it."""
-        if guarded("form", lambda: self._is_strange([item])):
+        if self.left or guarded("form", lambda: not self._known([item])):
             return original(queue, item, *arguments, **named)
         if guarded("replay", lambda: self._is_repeated(item)):
             return None  # the listener, which got no answer, asks once more
@@ -71,6 +75,7 @@ class Hooks:
                 return None
             taken = original(queue, *arguments, **named)
             if taken is not None:
+                guarded("progress", lambda: self.progress.job(id_of(taken[0]) or ""))
                 self._noted("get", lambda: self._begin(taken[0]))
         return taken
 
@@ -78,7 +83,9 @@ class Hooks:
         """Write down how a job ended, then have ComfyUI say so."""
         status = arguments[1] if len(arguments) > 1 else named.get("status")
         with queue.mutex:
-            self._noted("task_done", lambda: self._end(queue, item_id, status))
+            guarded("progress", lambda: self.progress.job(""))
+            poisons = guarded("hold", lambda: self._poisons(status))
+            self._noted("task_done", lambda: self._end(queue, item_id, status, poisons))
             return original(queue, item_id, *arguments, **named)
 
     def wipe_queue(self, original: Function, queue: Any, *arguments: Any, **named: Any) -> Any:
@@ -92,7 +99,7 @@ class Hooks:
     def interrupt_processing(self, original: Function, *arguments: Any, **named: Any) -> Any:
         """Write down that the running job was asked to give up, then ask it."""
         if arguments[0] if arguments else named.get("value", True):
-            self._noted("interrupt_processing", lambda: self.journal.asked([item[1] for item in _running(self.queue)]))
+            self._noted("interrupt_processing", lambda: self.journal.asked(_ids(_running(self.queue))))
         return original(*arguments, **named)
 
     def execute(self, original: Function, *arguments: Any, **named: Any) -> Any:
@@ -110,27 +117,41 @@ class Hooks:
         if not self.journal.open():
             return
         with self.queue.mutex:
-            running, waiting = _running(self.queue), list(self.queue.queue)
-            if not self._is_strange([*running, *waiting]):
-                self.journal.take_stock(running, waiting)
+            self._known([*_running(self.queue), *self.queue.queue])
+            if not self.left:
+                running, waiting = filter(is_known, _running(self.queue)), filter(is_known, self.queue.queue)
+                self.journal.take_stock(list(running), list(waiting))
 
-    def _is_strange(self, items: Iterable[Any]) -> bool:
-        """Tell whether jobs have another form than is known; then all is left to the listener, from now on."""
-        if all(map(is_known, items)):
-            return False
+    def _known(self, items: Sequence[Any]) -> list[Item]:
+        """Return the jobs of the form that is known; of others it is said, once, what becomes of them.
+
+        Some node may put a job of its own form among others. Where the first ones have it, ComfyUI itself has changed:
+        then all of this life's are left to the listener.
+        """
+        known = list(filter(is_known, items))
         with self.queue.mutex:
-            if not self.gone:
-                self.gone = True
-                say(
-                    "this ComfyUI's jobs have a form that is not known here: nothing more is done in it, and the "
-                    "health listener looks at its jobs from outside"
-                )
-                self.journal.hand_over()
-        return True
+            self.known = self.known or bool(known)
+            if len(known) < len(items):
+                guarded("form", self._pass_over if self.known else self._leave)
+        return known
+
+    def _pass_over(self) -> None:
+        if not self.passed_over:
+            self.passed_over = True
+            say("a job has a form that is not known here: such jobs are not written down, and lost at a restart")
+
+    def _leave(self) -> None:
+        if not self.left:
+            self.left = True
+            say(
+                "this ComfyUI's jobs have a form that is not known here: they are not written down here, and the "
+                "health listener looks at them from outside"
+            )
+            self.journal.hand_over()
 
     def _noted(self, hook: str, deed: Callable[[], T]) -> T | None:
         """Do a hook's part of the journal; if it fails, the journal has missed something, and stock is to be taken."""
-        return guarded(f"journal, {hook}", deed, self.journal.miss)
+        return None if self.left else guarded(f"journal, {hook}", deed, self.journal.miss)
 
     def _is_repeated(self, item: Item) -> bool:
         if not _is_again(item):
@@ -142,7 +163,7 @@ class Hooks:
 
     def _refuse(self, queue: Any, item: Item) -> None:
         """Write down that a job was not queued, if it was not: ComfyUI's own queue may fail after it has done so."""
-        if item[1] in {*_waiting(queue), *(each[1] for each in _running(queue))}:
+        if item[1] in {*_waiting(queue), *_ids(_running(queue))}:
             return
         self.journal.refused(item[1], again=_is_again(item))
         self.replayed.discard((float(item[0]), str(item[1])))
@@ -167,36 +188,43 @@ class Hooks:
         """
         return not threading.main_thread().is_alive() or (self.loop is not None and not self.loop.is_running())
 
-    def _begin(self, item: Item) -> None:
-        self.progress.job(item[1])
-        self.journal.taken(item)
+    def _begin(self, item: Any) -> None:
+        if is_known(item):
+            self.journal.taken(item)
 
     def _node(self, graph: Any, node: str) -> None:
         self.progress.node(str(node), str(graph.get_node(node).get("class_type", "")))
 
-    def _end(self, queue: Any, item_id: Any, status: Any) -> None:
-        prompt_id = queue.currently_running[item_id][1]
-        self.progress.job("")
-        if any(item[1] == prompt_id for item in list(queue.queue)):
+    def _poisons(self, status: Any) -> bool | None:
+        """Hold the jobs back after an error that ruins the GPU; return whether it was the first. None: it is none."""
+        if status is None or status.completed or self._is_ending():
+            return None
+        exception, message = _error(status)
+        return self.gate.poison() if cuda.kind(exception, message) == "sticky" else None
+
+    def _end(self, queue: Any, item_id: Any, status: Any, poisons: bool | None) -> None:
+        item = queue.currently_running[item_id]
+        if not is_known(item):
+            return
+        prompt_id = item[1]
+        if prompt_id in _waiting(queue):
             self.journal.put_back(prompt_id, "")
             return  # somebody has submitted it twice, and it is to run once more
-        messages = dict(status.messages) if status is not None else {}
         if status is None or status.completed:
             self.journal.ended(prompt_id, "done")
         elif self._is_ending():
             return  # it goes on in the next life
-        elif "execution_interrupted" in messages:
+        elif "execution_interrupted" in dict(status.messages):
             self.journal.gave_up(prompt_id)
         else:
-            self._fail(prompt_id, messages.get("execution_error", {}))
+            self._fail(prompt_id, _error(status)[1], poisons)
 
-    def _fail(self, prompt_id: str, error: Any) -> None:
+    def _fail(self, prompt_id: str, message: str, poisons: bool | None) -> None:
         """Write down that a job failed; one that a poisoned GPU failed has not been tried, and stays as it is."""
-        message = str(error.get("exception_message", ""))
         note = message.strip().partition("\n")[0][:200]
-        if cuda.kind(str(error.get("exception_type", "")), message) != "sticky":
+        if poisons is None:
             self.journal.ended(prompt_id, "failed", note)
-        elif self.gate.poison():
+        elif poisons:
             self.journal.noted(prompt_id, note)
         else:
             self.journal.put_back(prompt_id, note)
@@ -215,12 +243,23 @@ def _is_again(item: Item) -> bool:
     return bool(item[0] <= REPLAYED)
 
 
+def _error(status: Any) -> tuple[str, str]:
+    """Return the name of the type of the exception that ended a job, and its message; empty: there was none."""
+    error = dict(status.messages).get("execution_error", {})
+    return str(error.get("exception_type", "")), str(error.get("exception_message", ""))
+
+
 def _running(queue: Any) -> list[Item]:
     return list(queue.currently_running.values())
 
 
 def _waiting(queue: Any) -> set[str]:
-    return {item[1] for item in queue.queue}
+    return set(_ids(queue.queue))
+
+
+def _ids(items: Iterable[Any]) -> list[str]:
+    """Return the ids of those jobs that are written down."""
+    return [item[1] for item in items if is_known(item)]
 
 
 def install(hooks: Hooks, server: Any, execution: Any, nodes: Any) -> None:
@@ -257,7 +296,7 @@ def _wrap(hooks: Hooks, places: Iterable[tuple[Any, str]]) -> None:
     originals = [(owner, name, _function(owner, name)) for owner, name in places]
     for number, (owner, name, original) in enumerate(originals):
         try:
-            setattr(owner, name, _hooked(original, getattr(hooks, name), hooks))
+            setattr(owner, name, _hooked(original, getattr(hooks, name)))
         except (AttributeError, TypeError) as error:
             for each in originals[:number]:
                 setattr(*each)
@@ -276,9 +315,9 @@ def _named(owner: Any) -> str:
     return str(getattr(owner, "__name__", owner))
 
 
-def _hooked(original: Function, hook: Function, hooks: Hooks) -> Function:
+def _hooked(original: Function, hook: Function) -> Function:
     @functools.wraps(original)
     def hooked(*arguments: Any, **named: Any) -> Any:
-        return original(*arguments, **named) if hooks.gone else hook(original, *arguments, **named)
+        return hook(original, *arguments, **named)
 
     return hooked

@@ -40,6 +40,7 @@ class Heartbeat:
     """Jobs running and waiting."""
     stack_signal: str = ""
     journal: str = "ok"
+    """``ok``, ``degraded`` (not all jobs are written down), or ``left`` (none is: the listener looks at them)."""
 
     @property
     def place(self) -> str:
