@@ -9,6 +9,7 @@ of a week is taken by test_week, which pretends these.
 from __future__ import annotations
 
 import gc
+import operator
 import os
 import shlex
 import signal
@@ -145,7 +146,7 @@ def test_a_week_leaves_nothing_behind(week: Week, traced: Callable[[], None]) ->
     for _ in range(LIVES - 2):
         week.go_on(LIFE)
     after, *left = used()
-    assert left == own
+    assert all(map(operator.le, left, own)), (left, own)  # a thread that wrote something down may have ended since
     assert after - before < MOST_BLOCKS
     traced()
     week.go_on(LIFE)

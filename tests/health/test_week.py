@@ -9,6 +9,7 @@ black box, porter, journal and the watch over the GPUs are. Each run of the test
 from __future__ import annotations
 
 import json
+import operator
 import os
 import sqlite3
 import threading
@@ -222,7 +223,7 @@ def test_days_leave_nothing_behind(days: Days) -> None:
     before, *own = settled()
     days.go_on(LOOKS - WARM - TRACED)
     after, *left = settled()
-    assert left == own
+    assert all(map(operator.le, left, own)), (left, own)  # a thread that wrote something down may have ended since
     assert after - before < MOST_BLOCKS
     tracemalloc.start()
     days.go_on(TRACED)

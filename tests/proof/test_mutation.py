@@ -82,8 +82,16 @@ def test_why_a_mutant_survives_is_said(equivalent: bool) -> None:
 def test_what_was_found_of_a_room_stands_until_its_code_or_its_tests_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room = Room("room", ["file.py"], ["test_file.py"])
-    for name in ("file.py", "test_file.py", "conftest.py"):
+    room = Room("room", ["file.py"], ["tests/room/test_file.py"])
+    names = (
+        "file.py",
+        "tests/support.py",
+        "tests/room/test_file.py",
+        "tests/room/world.py",
+        "tests/room/data.json",
+    )
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     monkeypatch.setattr(measure, "ROOT", tmp_path)
     assert measure._kept(room, Plan()) is None
@@ -91,7 +99,7 @@ def test_what_was_found_of_a_room_stands_until_its_code_or_its_tests_change(
     measure._keep(found, Plan())
     assert measure._kept(room, Plan()) == found
     assert measure._kept(room, Plan(seed=2)) is None
-    for name in ("file.py", "test_file.py", "conftest.py"):
+    for name in names:
         (tmp_path / name).write_text("changed")
         assert measure._kept(room, Plan()) is None
         (tmp_path / name).write_text("")
