@@ -69,8 +69,8 @@ def _comes_up(ward: Ward, seconds: float) -> bool:
 
 
 def _log_deleted(ward: Ward) -> None:
-    (ward.state / "logs" / "comfyui.log").unlink()
-    (ward.state / "logs" / "comfyui-health.log").unlink()
+    (ward.state / "logs" / "comfyui.log").unlink(missing_ok=True)  # in this ward, perhaps not for the first time
+    (ward.state / "logs" / "comfyui-health.log").unlink(missing_ok=True)
     ward.finished(ward.submit(sleeper(1.0)))
     borne(ward, 2.0)
     is_still_cared_for(ward)
