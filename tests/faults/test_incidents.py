@@ -213,7 +213,7 @@ def test_stacks_that_may_not_be_taken_do_not_hold_a_restart_up(tmp_path: Path) -
         for name in ("stacks.txt", "stacks.1.txt"):  # which can't even be moved out of the way
             (run / name / "full").mkdir(parents=True)
         patient.ok("start")
-        patient.wait_for_word("IDLE")
+        patient.wait_for(patient.is_well, what="well again")
         pid = patient.pid()
         patient.order("stall", deaf=True)
         patient.submit(sleeper(60))

@@ -276,6 +276,18 @@ def test_each_exec_is_another_life_and_nothing_else_is(run: Run) -> None:
     assert not vitals.goes_on(first)
 
 
+def test_who_has_no_command_line_is_about_to_get_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the middle of execve(2); but the dead have none, either."""
+    process = run("input()")
+    assert not vitals.launches(process.pid)
+    with monkeypatch.context() as patch:
+        patch.setattr(proc, "command", lambda _: [b""])
+        assert vitals.launches(process.pid)
+    process.kill()
+    wait_until(lambda: "Z" in Path(f"/proc/{process.pid}/stat").read_text())
+    assert not vitals.launches(process.pid)
+
+
 def test_the_launcher_waits_until_it_has_become_its_command(run: Run, tmp_path: Path) -> None:
     """The command's own arguments may name the launcher as they like."""
     folder = tmp_path / "run"

@@ -17,6 +17,8 @@ _MANY = 256
 _CLOSELY_EVERY = 4
 """Looks between two at all threads: each costs as much as all the rest where there are a hundred."""
 _LAUNCHER = [b"-m", b"comfy_supervisor.launch"]
+_DEAD = ("Z", "X")
+"""States of processes that have ended, and no command line any more."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,9 @@ def memory(pid: int) -> int:
 
 
 def _launches(pid: int, stat: proc.Stat) -> bool:
-    return stat.forked or _is_launcher(proc.command(pid))
+    command = [word for word in proc.command(pid) if word]
+    executing = not command and stat.status not in _DEAD  # in the middle of execve(2) it has none at all
+    return stat.forked or executing or _is_launcher(command)
 
 
 def _is_launcher(command: list[bytes]) -> bool:
