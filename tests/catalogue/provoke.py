@@ -24,6 +24,7 @@ from typing import Any
 import requests
 
 from tests.comfyui_server import image_job
+from tests.faults.patient import fault
 from tests.support import free_port
 
 HERE = Path(__file__).parent
@@ -79,11 +80,6 @@ class Scene:
 def deed(name: str, number: int = 0, text: str = "") -> dict[str, Any]:
     """Return a graph of the failing node."""
     return {"1": {"class_type": "Fail", "inputs": {"deed": name, "number": number, "text": text}}}
-
-
-def fault(node: str) -> dict[str, Any]:
-    """Return a graph of one of the nodes that do what broken ones do to a GPU."""
-    return {"1": {"class_type": node, "inputs": {"value": 0.0}}}
 
 
 def checkpoint(name: str) -> dict[str, Any]:

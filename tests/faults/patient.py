@@ -214,6 +214,11 @@ class Patient(Service):
         assert "not done, " not in log, log
 
 
+def fault(node: str, value: Any = 0.0) -> dict[str, Any]:
+    """Return a job with one of our nodes for a real ComfyUI."""
+    return {"1": {"class_type": node, "inputs": {"value": value}}}
+
+
 def sleeper(seconds: float, **options: Any) -> dict[str, Any]:
     """Return a job that takes a while: with progress, unless ``silent``; asleep, unless it is to ``burn``."""
     return {"1": {"class_type": "StandinSleep", "inputs": {"seconds": seconds, **options}}}

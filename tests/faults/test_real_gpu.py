@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ from comfy_supervisor.gpu import detect, use
 from tests.cli.service import DEADLINE
 from tests.faults.conftest import discharged
 from tests.faults.keeper import Keeper
-from tests.faults.patient import Patient
+from tests.faults.patient import Patient, fault
 from tests.support import needs_comfyui, wait_until
 
 pytestmark = needs_comfyui
@@ -76,25 +75,20 @@ def neighbour(uuid: str) -> Iterator[None]:
             process.kill()
 
 
-def job(node: str, value: float = 0.0) -> dict[str, Any]:
-    """Return a job with one of our nodes."""
-    return {"1": {"class_type": node, "inputs": {"value": value}}}
-
-
 @pytest.mark.parametrize(
     ("node", "words"), [("FaultCudaAssert", "device-side assert"), ("FaultCudaAccess", "illegal memory access")]
 )
 def test_a_gpu_that_a_job_has_poisoned_is_found_out(real: Patient, node: str, words: str) -> None:
     """R within 10 s, and none other for the same error's Xids."""
     pid = real.pid()
-    assert real.finished(real.submit(job(node)))["status"]["status_str"] == "error"
+    assert real.finished(real.submit(fault(node)))["status"]["status_str"] == "error"
     assert words in real.wait_for_restart(pid, "cuda_poisoned", 10)["reason"]
     real.stays(2.0)
 
 
 def test_memory_that_a_gpu_does_not_have_is_its_users_affair(real: Patient) -> None:
     """N."""
-    entry = real.finished(real.submit(job("FaultCudaMemory")))
+    entry = real.finished(real.submit(fault("FaultCudaMemory")))
     assert "memory" in json.dumps(entry).lower()
     real.stays(2.0)
     assert not real.deeds("restart", "kill", "interrupt")
@@ -102,7 +96,7 @@ def test_memory_that_a_gpu_does_not_have_is_its_users_affair(real: Patient) -> N
 
 def test_a_job_that_only_the_gpu_works_for_is_not_stalled(real: Patient) -> None:
     """Fault 6: N, for three times as long as a stall takes."""
-    real.finished(real.submit(job("FaultCudaBusy", 3 * STALL)))
+    real.finished(real.submit(fault("FaultCudaBusy", 3 * STALL)))
     real.wait_for_word("IDLE", deadline=DEADLINE)
     assert not real.deeds("restart", "kill", "interrupt")
 
@@ -110,7 +104,7 @@ def test_a_job_that_only_the_gpu_works_for_is_not_stalled(real: Patient) -> None
 def test_a_gpu_that_never_ends_a_job_is_ended_at_the_hard_limit(real: Patient) -> None:
     """Fault 6: A, then R."""
     pid = real.pid()
-    real.submit(job("FaultCudaBusy", 1e6))
+    real.submit(fault("FaultCudaBusy", 1e6))
     verdict = real.wait_for_restart(pid, "stalled", HARD_LIMIT + 30)
     assert "of its GPU" in verdict["reason"]
 
@@ -120,7 +114,7 @@ def test_a_neighbours_work_on_the_gpu_keeps_no_dead_job_alive(real: Patient, uui
     before = use()[uuid].memory_used_mib
     with neighbour(uuid):
         pid = real.pid()
-        real.submit(job("FaultCudaHold", 20.0))
+        real.submit(fault("FaultCudaHold", 20.0))
         real.wait_for_restart(pid, "stalled", 60)
     assert len(real.deeds("interrupt")) == 1
     wait_until(lambda: use()[uuid].memory_used_mib < before + 10 * 1024, what="the memory is free")
@@ -139,7 +133,7 @@ def test_the_jobs_behind_one_that_poisons_the_gpu_are_done(uuid: str) -> None:
         assert isinstance(keeper, Keeper)
         keeper.instance = f"gpu{detect().usable[0].index}"
         keeper.keep(True, comfyui=keeper.real_comfyui(), gpu={"devices": [uuid]}, health={"start_grace": 300.0})
-        graphs = [job("FaultCudaBusy", 1.0), job("FaultCudaAccess"), *[job("FaultCudaBusy", 0.1)] * 3]
+        graphs = [fault("FaultCudaBusy", 1.0), fault("FaultCudaAccess"), *[fault("FaultCudaBusy", 0.1)] * 3]
         first, killer, *others = keeper.submitted(*graphs)
         keeper.wait_for_states([first, *others], "done", deadline=90)
         keeper.wait_for_states([killer], "quarantined", deadline=90)
