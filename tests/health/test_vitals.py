@@ -278,7 +278,8 @@ def test_each_exec_is_another_life_and_nothing_else_is(run: Run) -> None:
 
 def test_who_has_no_command_line_is_about_to_get_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in the middle of execve(2); but the dead have none, either."""
-    process = run("input()")
+    process = run("print('up', flush=True); input()")
+    assert line(process) == "up"
     assert not vitals.launches(process.pid)
     with monkeypatch.context() as patch:
         patch.setattr(proc, "command", lambda _: [b""])
