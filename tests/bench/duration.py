@@ -19,20 +19,20 @@ from tests.comfyui_server import Server
 from .bridges import Graph, kinds, milliseconds, servers, sleeper, verdict, whose
 from .report import Report, load, note, table
 
-JOBS = 20
-"""For each of the servers."""
+JOBS = {"sleeps": 20, "computes": 100}
+"""For each of the servers; one that computes takes now longer, now less."""
 STEPS = 30
 SECONDS = 0.6
 MOST_TIMES = 1.01
 _EXTENDED = (False, True, False, True)
 HEADER = ("whose", "its job", "without", "with", "more", "ratio", "at most", "holds", "by chance", "CPU time")
 _HOW = f"""\
-Four servers side by side, two without the extension and two with it, in turns: {JOBS} jobs each, one at a time, of
-{STEPS} steps with progress, from the submission to the message that it is over. Within that, the extension writes
-three times, and waits for the disk once: at the submission. The ratio is that of the medians; "by chance"
-is the larger one of two servers that are alike, and a ratio within that tells nothing; "CPU time" is the ratio of what
-the kernel counted for the processes. One job sleeps; the other adds numbers, always as many, and takes longer where
-others want the core."""
+Four servers side by side, two without the extension and two with it, in turns: one job at a time, of {STEPS} steps
+with progress, from the submission to the message that it is over. Within that, the extension writes three times, and
+waits for the disk once: at the submission. The ratio is that of the medians; "by chance" is the larger one of two
+servers that are alike, and a ratio within that tells nothing; "CPU time" is the ratio of what the kernel counted for
+the processes. One job sleeps ({JOBS["sleeps"]} for each server); the other adds numbers, always as many, and takes
+longer where others want the core ({JOBS["computes"]} for each)."""
 
 
 @dataclass
@@ -75,8 +75,8 @@ def measure() -> Report:
             jobs["computes"] = {"1": {"class_type": "BenchCompute", "inputs": {"steps": STEPS}}}
         with servers(kind, *_EXTENDED) as started:
             for name, graph in jobs.items():
-                note(f"jobs: {len(_EXTENDED) * JOBS} jobs for {whose(kind)}, each {name}")
-                clients = asyncio.run(_done(started, graph))
+                note(f"jobs: {len(_EXTENDED) * JOBS[name]} jobs for {whose(kind)}, each {name}")
+                clients = asyncio.run(_done(started, graph, JOBS[name]))
                 holds, row = _row(clients)
                 rows.append((whose(kind), name, *row))
                 if holds == verdict(False):
@@ -84,8 +84,8 @@ def measure() -> Report:
     return Report(f"{_HOW}\n\nLoad {before} → {load()}:\n\n{table(HEADER, rows)}", missed)
 
 
-async def _done(started: Sequence[Server], graph: Graph) -> list[Client]:
-    """Have all of them do all the jobs, in turns; the first of each is not counted."""
+async def _done(started: Sequence[Server], graph: Graph, jobs: int) -> list[Client]:
+    """Have each of them do so many jobs, in turns; the first of each is not counted."""
     async with aiohttp.ClientSession() as session, AsyncExitStack() as stack:
         clients = []
         for server in started:
@@ -94,7 +94,7 @@ async def _done(started: Sequence[Server], graph: Graph) -> list[Client]:
             clients.append(Client(server, session, socket, name))
             await clients[-1].do(graph)
             clients[-1].seconds, clients[-1].cpu = [], 0.0
-        for turn in range(JOBS):
+        for turn in range(jobs):
             for place in range(len(clients)):
                 await clients[(turn + place) % len(clients)].do(graph)
     return clients
