@@ -12,7 +12,6 @@ from time import perf_counter
 from typing import Any
 
 import aiohttp
-import psutil
 
 from tests.comfyui_server import Server
 
@@ -25,14 +24,13 @@ STEPS = 30
 SECONDS = 0.6
 MOST_TIMES = 1.01
 _EXTENDED = (False, True, False, True)
-HEADER = ("whose", "its job", "without", "with", "more", "ratio", "at most", "holds", "by chance", "CPU time")
+HEADER = ("whose", "its job", "without", "with", "more", "ratio", "at most", "holds", "by chance")
 _HOW = f"""\
 Four servers side by side, two without the extension and two with it, in turns: one job at a time, of {STEPS} steps
 with progress, from the submission to the message that it is over. Within that, the extension writes three times, and
 waits for the disk once: at the submission. The ratio is that of the medians; "by chance" is the larger one of two
-servers that are alike, and a ratio within that tells nothing; "CPU time" is the ratio of what the kernel counted for
-the processes. One job sleeps ({JOBS["sleeps"]} for each server); the other adds numbers, always as many, and takes
-longer where others want the core ({JOBS["computes"]} for each)."""
+servers that are alike, and a ratio within that tells nothing. One job sleeps ({JOBS["sleeps"]} for each server); the
+other adds numbers, always as many, and takes longer where others want the core ({JOBS["computes"]} for each)."""
 
 
 @dataclass
@@ -44,18 +42,15 @@ class Client:
     socket: aiohttp.ClientWebSocketResponse
     client_id: str
     seconds: list[float] = field(default_factory=list)
-    cpu: float = 0.0
 
     async def do(self, graph: Graph) -> None:
         """Have a job done, and note what it took."""
-        process = psutil.Process(self.server.process.pid)
-        before, began = _cpu(process), perf_counter()
+        began = perf_counter()
         job = {"prompt": graph, "client_id": self.client_id}
         async with self.session.post(f"{self.server.url}/prompt", json=job) as answer:
             prompt_id = (await answer.json())["prompt_id"]
         await asyncio.wait_for(self._over(prompt_id), 60)
         self.seconds.append(perf_counter() - began)
-        self.cpu += _cpu(process) - before
 
     async def _over(self, prompt_id: str) -> None:
         async for message in self.socket:
@@ -93,7 +88,7 @@ async def _done(started: Sequence[Server], graph: Graph, jobs: int) -> list[Clie
             socket = await stack.enter_async_context(session.ws_connect(f"{server.url}/ws?clientId={name}"))
             clients.append(Client(server, session, socket, name))
             await clients[-1].do(graph)
-            clients[-1].seconds, clients[-1].cpu = [], 0.0
+            clients[-1].seconds = []
         for turn in range(jobs):
             for place in range(len(clients)):
                 await clients[(turn + place) % len(clients)].do(graph)
@@ -106,17 +101,11 @@ def _row(clients: Sequence[Client]) -> tuple[str, tuple[str, ...]]:
     without, bridged = (statistics.median([*one.seconds, *other.seconds]) for one, other in alike)
     ratio, chance = bridged / without, max(_apart(one, other) for one, other in alike)
     holds = "can't be told" if max(MOST_TIMES, ratio) < chance else verdict(ratio <= MOST_TIMES)
-    cpu = sum(client.cpu for client in alike[1]) / sum(client.cpu for client in alike[0])
     times = (*map(milliseconds, (without, bridged, bridged - without)), f"{ratio:.3f}", f"{MOST_TIMES:g}")
-    return holds, (*times, holds, f"{chance:.3f}", f"{cpu:.2f}")
+    return holds, (*times, holds, f"{chance:.3f}")
 
 
 def _apart(one: Client, other: Client) -> float:
     """Return how far the medians of two are from each other, as a ratio."""
     ratio = statistics.median(one.seconds) / statistics.median(other.seconds)
     return max(ratio, 1 / ratio)
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
