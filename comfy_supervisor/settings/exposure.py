@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .schema import Comfyui
 
 ANY_ORIGIN = ("*", "null")
 """What every web page can satisfy: one in a sandboxed frame has the origin null."""
@@ -36,9 +32,9 @@ def is_any_origin(origin: str) -> bool:
     return origin.strip().lower() in ANY_ORIGIN
 
 
-def exposures(comfyui: Comfyui) -> Iterator[tuple[str, str, str]]:
+def exposures(listen: str, cors_origin: str) -> Iterator[tuple[str, str, str]]:
     """Yield what has to be allowed by ``security.expose``: (key, value, what it means and the mend)."""
-    if is_open(comfyui.listen):
-        yield "comfyui.listen", comfyui.listen, f"whoever reaches this address {_MEANT}"
-    if is_any_origin(comfyui.cors_origin):
-        yield "comfyui.cors_origin", comfyui.cors_origin, f"any web page open in a browser that reaches it {_MEANT}"
+    if is_open(listen):
+        yield "comfyui.listen", listen, f"whoever reaches this address {_MEANT}"
+    if is_any_origin(cors_origin):
+        yield "comfyui.cors_origin", cors_origin, f"any web page open in a browser that reaches it {_MEANT}"

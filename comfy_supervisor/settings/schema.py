@@ -482,5 +482,5 @@ def contradictions(settings: Settings) -> list[tuple[str, Any, str]]:
     if restart.first_delay > restart.longest_delay:
         found.append(("restart.first_delay", restart.first_delay, "expected at most restart.longest_delay"))
     if not settings.security.expose:
-        found.extend(exposures(settings.comfyui))
+        found.extend(exposures(settings.comfyui.listen, settings.comfyui.cors_origin))
     return found
