@@ -37,10 +37,11 @@ _HOW = f"""\
 with progress, ones that use the CPU without a word, wait for another API or read a model, and its API is slow now and
 then. Half of the time nothing is done to them, and nothing may be restarted; then faults at random strike each of them,
 one after the other (a stall and held answers one instance at a time, since what befalls several alike is no fault of
-theirs), and none of its jobs may be lost: each that was accepted is in the journal (`comfy-supervisor jobs
-list --all`) as done, and has left its file; or as failed; or as set aside. Flat: between the median of the first third
-and that of the last, after a quarter of the time, a figure has grown by no more than is tolerated; logs, incidents and
-ComfyUI's output, which are bounded otherwise, are left out."""
+theirs; and without jobs for another API, which may stall for twenty minutes), and none of its jobs may be lost: each
+that was accepted is in the journal (`comfy-supervisor jobs list --all`) as done, and has left its file; or as failed;
+or as set aside. Flat: between the median of the first third and that of the last, after a quarter of the time, a figure
+has grown by no more than is tolerated; logs, incidents and ComfyUI's output, which are bounded otherwise, are left
+out."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def _half(name: str, seconds: float, victims: Sequence[Victim], seed: int, *, fa
     before = _processes(service)
     watcher = Watcher(service)
     clients = [
-        Client(victim.url, victim.sent, random.Random(seed * 100 + victim.place), slow=not faults) for victim in victims
+        Client(victim.url, victim.sent, random.Random(seed * 100 + victim.place), spared=not faults)
+        for victim in victims
     ]
     one = threading.Lock()
     misfortunes = [Misfortune(victim, random.Random(seed * 1000 + victim.place), one) for victim in victims if faults]

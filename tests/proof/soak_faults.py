@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 
 import requests
@@ -89,12 +89,14 @@ class Misfortune(threading.Thread):
     def run(self) -> None:
         """Strike, wait for the recovery, and strike again."""
         while not self.over.wait(self.chance.uniform(2, 6)):
-            fault = self.chance.choice(list(FAULTS))
             if self.chance.random() < _LISTENER_OFTEN:
                 self._kill_listener()
-            with self.one if fault in _ALIKE else nullcontext(), suppress(requests.RequestException):
-                if not self.over.is_set():
-                    self._strike(fault)
+            fault = self.chance.choice(list(FAULTS))
+            if fault not in _ALIKE:
+                self._strike(fault)
+            elif self.one.acquire(blocking=False):
+                self._strike(fault)
+                self.one.release()
 
     def end(self) -> None:
         """Do nothing more, once the last is over."""
@@ -103,8 +105,9 @@ class Misfortune(threading.Thread):
 
     def _strike(self, fault: str) -> None:
         pid = self.victim.pid()
-        FAULTS[fault](self.victim)
-        self.events.append(Event(fault, self._recovered_after(pid)))
+        with suppress(requests.RequestException):  # who can't be told to go wrong does not
+            FAULTS[fault](self.victim)
+            self.events.append(Event(fault, self._recovered_after(pid)))
 
     def _kill_listener(self) -> None:
         pid = self.victim.service.info(LISTENER).pid

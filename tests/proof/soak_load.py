@@ -18,11 +18,13 @@ AT_ONCE = 3
 """Jobs in the queue of an instance."""
 _PATIENCE = 5.0
 """Seconds for an answer of the API."""
+REMOTE = "waits for another API"
+"""A job that may be silent for twenty minutes: if it stalls, it is left alone for as long."""
 KINDS: dict[str, tuple[int, Callable[[random.Random], Node]]] = {
     "short": (8, lambda chance: ("StandinSleep", {"seconds": chance.uniform(0.05, 0.5)})),
     "long, with progress": (2, lambda chance: ("StandinSleep", {"seconds": chance.uniform(5, 20), "steps": 60})),
     "silent, on the CPU": (1, lambda chance: ("StandinSleep", _silent(chance.uniform(2, 6)))),
-    "waits for another API": (1, lambda chance: ("StandinRemote", {"seconds": chance.uniform(3, 12)})),
+    REMOTE: (1, lambda chance: ("StandinRemote", {"seconds": chance.uniform(3, 12)})),
     "reads a model": (1, lambda chance: ("StandinLoad", {"seconds": chance.uniform(3, 10), "mib_per_second": 20.0})),
 }
 """How often each kind comes, and a job of it."""
@@ -67,12 +69,13 @@ def prefix(number: int) -> str:
 
 
 class Client(threading.Thread):
-    """Keeps an instance at work until it is told to end; a slow API, too, where that is wanted."""
+    """Keeps an instance at work until it is told to end."""
 
-    def __init__(self, url: str, sent: Sent, chance: random.Random, *, slow: bool) -> None:
-        """Begin at once; ``slow``: now and then, the API does not answer for some seconds."""
+    def __init__(self, url: str, sent: Sent, chance: random.Random, *, spared: bool) -> None:
+        """Begin at once; ``spared``: no fault strikes it, so that its jobs may be remote, and its API slow."""
         super().__init__(daemon=True)
-        self.url, self.sent, self.chance, self.slow = url, sent, chance, slow
+        self.url, self.sent, self.chance, self.spared = url, sent, chance, spared
+        self.kinds = [kind for kind in KINDS if spared or kind != REMOTE]
         self.over = threading.Event()
         self.start()
 
@@ -82,7 +85,7 @@ class Client(threading.Thread):
             with suppress(requests.RequestException, ValueError):
                 if self._waiting() < AT_ONCE:
                     self._submit()
-                elif self.slow and self.chance.random() < 0.01:
+                elif self.spared and self.chance.random() < 0.01:
                     self._slow_down()
 
     def end(self) -> None:
@@ -95,7 +98,7 @@ class Client(threading.Thread):
         return int(told.json()["exec_info"]["queue_remaining"])
 
     def _submit(self) -> None:
-        kind = self.chance.choices(list(KINDS), [often for often, _ in KINDS.values()])[0]
+        kind = self.chance.choices(self.kinds, [KINDS[kind][0] for kind in self.kinds])[0]
         self.sent.submit(self.url, KINDS[kind][1](self.chance))
         self.sent.kinds[kind] = self.sent.kinds.get(kind, 0) + 1
 
