@@ -260,7 +260,7 @@ WORK = (
         word=Word.SUSPECT,
         cause="unknown",
         reason=lambda c: (
-            f"{c.state.queue} jobs, and it can't be told which one runs; for {c.still:.0f} s none has ended"
+            f"{_jobs(c)}, and it can't be told which one runs; for {c.still:.0f} s none has ended"
         ),
         deed=Deed.ALERT,
         clock=lambda c: min(c.still, c.quiet),
