@@ -16,7 +16,7 @@ from .health.senses.heartbeat import Heartbeat
 from .jobs import pause
 from .jobs.job import Tally
 from .jobs.journal import Journal, JournalError
-from .launch import holds
+from .launch import holds, orphans
 from .launch.records import MalformedError
 from .model import GpuUse
 from .programs import LISTENER
@@ -99,22 +99,39 @@ def _look(service: Service, *, with_gpu: bool) -> tuple[Status, ...]:
     answered = rpc.Supervisor(service.url).processes()
     if isinstance(answered, rpc.Failure):
         text = presence.silence(service.socket, answered, service.conf)
-        return tuple(Status(one, DOWN, text) for one in service.instances)
+        gone = presence.abandoned(service.socket)
+        return tuple(Status(one, DOWN, f"{text}{_left_behind(one) if gone else ''}") for one in service.instances)
     processes = {process.program: process for process in answered}
     running = [one for one in service.instances if one.program in processes and processes[one.program].pid]
     launching = {one.id: LAUNCHING for one in running if vitals.launches(processes[one.program].pid)}
     answers = {**_answers(one for one in running if one.id not in launching), **launching}
-    listener = processes.get(LISTENER)
-    listens = listener is not None and listener.statename == "RUNNING"
+    since = _listens_since(processes.get(LISTENER))
     uses = gpu.use() if with_gpu and any(one.gpu for one in running) else {}
     found = (_status(one, processes.get(one.program), answers.get(one.id), uses) for one in service.instances)
-    return tuple(_with_health(each, listens, service.watched) for each in found)
+    return tuple(_with_health(each, since, service.watched) for each in found)
 
 
-def _with_health(status: Status, listens: bool, wanted: bool) -> Status:
+def _left_behind(instance: Rendered) -> str:
+    """Return what to say of an instance's processes that have outlived a supervisord; nothing if there are none."""
+    left = orphans.find(dict(zip(orphans.MARKS, (instance.id, str(instance.state)), strict=True)))
+    if not left:
+        return ""
+    more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+    return f"; {left[0]}{more} still runs, unwatched, until that or comfy-supervisor down ends it"
+
+
+def _listens_since(listener: rpc.Process | None) -> float | None:
+    """Return from when on what the health listener said counts, seconds since the epoch; None: it does not run."""
+    if listener is None or listener.statename not in ("STARTING", "RUNNING"):
+        return None
+    return float(listener.start) if listener.statename == "STARTING" else 0.0
+
+
+def _with_health(status: Status, since: float | None, wanted: bool) -> Status:
     """Return a status with what the listener says; a process that was just started has not been looked at yet."""
     now = time.time()
-    report = ledger.report(status.instance.state, now) if listens else None
+    report = None if since is None else ledger.report(status.instance.state, now)
+    report = report if report and since is not None and report.at >= since else None
     if report and status.hold:
         report = replace(report, reason=counted_down(report.reason, status.hold, now))
     return replace(status, health=report, watched=report is not None or not wanted or status.uptime <= UNSEEN)
@@ -172,7 +189,7 @@ def _status(
     if process is None:
         return Status(instance, DOWN, "supervisord doesn't know it yet; comfy-supervisor apply tells it")
     if not process.pid or answer is None:
-        return Status(instance, process.statename, process.spawnerr)
+        return Status(instance, process.statename, process.refusal)
     uptime = float(max(0, process.now - process.start))
     use = _use(instance, uses)
     held = None if answer.ready else hold(instance)

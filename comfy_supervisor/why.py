@@ -29,7 +29,7 @@ def ended(log: Path, ending: str = "") -> Explanation | None:
     except OSError:
         return None
     found = catalogue.explain_chunks([text.encode()], exit_code=code, signal=number)
-    return None if found.cause in catalogue.TELLS_NOTHING else found
+    return found if catalogue.ends(found.cause) else None
 
 
 def died(log: Path, url: str, program: str, pid: int = 0) -> Explanation | None:

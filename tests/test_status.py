@@ -15,6 +15,7 @@ from comfy_supervisor.launch import records
 from comfy_supervisor.launch.holds import Hold
 from comfy_supervisor.model import GpuUse
 from comfy_supervisor.rendered import Rendered
+from comfy_supervisor.rpc import Process
 from comfy_supervisor.status import Status
 from tests.comfyui_server import STANDIN_FOLDER
 
@@ -72,9 +73,32 @@ def test_the_listeners_word_of_a_hold_counts_down_too(tmp_path: Path) -> None:
     said = {"word": "BACKOFF", "since": now, "cause": "unknown", "reason": "it died; next start in 20 s", "at": now}
     records.write(str(tmp_path / "status.json"), said)
     held = Status(replace(instance(), state=tmp_path), "HELD", hold=Hold("backoff", "", now - 20, now + 0.01))
-    found = status._with_health(held, listens=True, wanted=True).health
+    found = status._with_health(held, 0.0, wanted=True).health
     assert found
     assert found.reason == "it died; next start in 0 s"
+
+
+@pytest.mark.parametrize(
+    ("statename", "start", "counts"),
+    [
+        ("RUNNING", 100, True),
+        ("STARTING", 100, True),
+        ("STARTING", 300, False),
+        ("BACKOFF", 100, False),
+        ("STOPPED", 100, False),
+    ],
+)
+def test_a_listener_that_has_just_been_started_is_listened_to_once_it_has_spoken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, statename: str, start: int, counts: bool
+) -> None:
+    """supervisord calls it RUNNING only after some seconds."""
+    said = {"word": "IDLE", "since": 50.0, "cause": "healthy", "reason": "works, and has no job", "at": 200.0}
+    records.write(str(tmp_path / "status.json"), said)
+    monkeypatch.setattr(time, "time", lambda: 210.0)
+    listener = Process("h", "h", statename, 7, start, 0, 210, "", "", "")
+    runs = Status(replace(instance(), state=tmp_path), "RUNNING", uptime=999.0)
+    found = status._with_health(runs, status._listens_since(listener), wanted=True)
+    assert (found.watched, found.health is not None) == (counts, counts)
 
 
 def test_the_launchers_age_and_memory_are_not_shown_as_comfyuis() -> None:

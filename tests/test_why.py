@@ -40,6 +40,13 @@ def test_of_a_long_log_the_end_is_read(tmp_path: Path) -> None:
     assert why.told(why.ended(log)) == why.told(why.ended(MODULE))
 
 
+@pytest.mark.parametrize("end", ["", "exited: exit status 0; expected", "exited: terminated by SIGTERM; not expected"])
+def test_a_custom_node_that_comfyui_goes_on_without_is_no_reason_for_its_end(tmp_path: Path, end: str) -> None:
+    log = tmp_path / "comfyui.log"
+    log.write_bytes(b"Cannot import /x/custom_nodes/Faces module for custom nodes: No module\n" + HEALTHY.read_bytes())
+    assert why.ended(log, end) is None
+
+
 @pytest.mark.parametrize(
     ("hold", "is_told"),
     [

@@ -3,7 +3,7 @@
 from .causes import ENTRIES
 from .entry import TELLS_NOTHING, Entry, Explanation, Kind, Place, Signature
 from .fault import configuration_fault
-from .reasoning import entry, explain, explain_chunks
+from .reasoning import ends, entry, explain, explain_chunks
 from .search import quoted
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Place",
     "Signature",
     "configuration_fault",
+    "ends",
     "entry",
     "explain",
     "explain_chunks",

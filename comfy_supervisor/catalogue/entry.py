@@ -41,6 +41,9 @@ class Place(Enum):
 TELLS_NOTHING = frozenset({"", "unknown", "healthy"})
 """Causes that explain nothing."""
 
+ENDS_NOTHING = frozenset({"warning", "none"})
+"""Kinds of what is no reason for an end: ComfyUI goes on."""
+
 RAISED = (Place.MAIN, Place.JOB, Place.THREAD, Place.NODE)
 """Where an exception is more than a message."""
 ENDED = (Place.MAIN, Place.JOB, Place.THREAD)

@@ -78,6 +78,8 @@ class Life:
         self.strange: Finding | None = None
         """The exception that ended it, or a job, and that no signature knows."""
         self.begun: set[str] = set()
+        self._waits: set[int] = set()
+        """Lines in which our launcher says what it waits for, or that another life ended of."""
         self.serving = self.worked = self.stopped = False
         self._scene: _Scene | None = None
         self._last: _Scene | None = None
@@ -107,6 +109,8 @@ class Life:
         for turn, words in turns:
             self._turn(turn, words, line)
             outside = outside and turn not in _INSIDE
+        if found and any(turn is Turn.LAUNCH for turn, _ in turns):
+            self._waits.add(line)
         for sign in found:
             if self._scene is None or outside:
                 self._note(line, sign, Place.LOG)
@@ -154,10 +158,17 @@ class Life:
         """Note how far it has come."""
         self.close()
         if turn is Turn.BEGIN:
+            self._forget_waits()
             self.begun.add(words)
         self.serving |= turn is Turn.SERVING
         self.worked |= turn is Turn.DONE
         self.stopped |= turn is Turn.STOPPED
+
+    def _forget_waits(self) -> None:
+        """Forget what was known from our launcher alone: ComfyUI begins, so that has passed."""
+        if not self.begun:
+            own = self.findings.items()
+            self.findings = {cause: one for cause, one in own if not self._waits.issuperset((*one.lines, one.last))}
 
     def _open(self, place: Place) -> _Scene:
         self.close()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from . import reading
 from .causes import BY_CAUSE, ENTRIES
-from .entry import Entry, Explanation
+from .entry import ENDS_NOTHING, TELLS_NOTHING, Entry, Explanation
 from .life import Finding, Life
 from .reader import Reader
 
@@ -29,6 +29,11 @@ _CLEAN_SIGNALS = (2, 15)
 def entry(cause: str) -> Entry:
     """Return a cause's entry; that of ``unknown`` for an id that there isn't."""
     return BY_CAUSE.get(cause, BY_CAUSE["unknown"])
+
+
+def ends(cause: str) -> bool:
+    """Tell whether a cause may be why a ComfyUI ended: not if it only goes on without something, or is not known."""
+    return cause not in TELLS_NOTHING and entry(cause).kind not in ENDS_NOTHING
 
 
 def explain(lines: Iterable[bytes], *, exit_code: int | None = None, signal: int | None = None) -> Explanation:

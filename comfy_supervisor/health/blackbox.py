@@ -125,7 +125,7 @@ class BlackBox:
             return
         case.ending = seen.ending.text if seen.ending and life == before.life else ""
         if kind is Kind.CRASH:
-            case.reason = (seen.ending and seen.ending.told) or "it ended, and it can't be told how"
+            case.reason = (seen.ending and seen.ending.told) or "ended, and it can't be told how"
         self._enqueue(case, seen.life.pid if seen.life else 0)
 
     def _case(self, kind: Kind, life: Life | None, reason: str, now: float) -> Case:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .. import catalogue
 from ..catalogue import TELLS_NOTHING
 from . import dumps, explain
 from .dumps import Suspect
@@ -20,6 +21,8 @@ MOST_LINES = 400
 MOST_LINES_AFTER = 200
 """… and after it."""
 _BRIEF_LINES = 50
+LEFT = "was left behind by a supervisord that had ended, and was ended by the launcher before the next start"
+"""What is seen of a life that nobody else saw the end of."""
 _LONGEST_TEXT = 4096
 """Characters of a text in a graph that are kept: some hold whole pictures."""
 
@@ -83,7 +86,7 @@ def compose(case: Case, mask: Mask) -> tuple[Incident, dict[str, str]]:
         program=case.program,
         kind=case.kind,
         cause=cause,
-        reason=case.reason,
+        reason=LEFT if _was_left(case) else case.reason,
         word=case.word,
         deed=case.deed,
         ending=case.ending,
@@ -110,7 +113,13 @@ def _cause(case: Case, log_says: Explained) -> str:
     """Return the cause: the policy's, where it has seen one; of a mere end, what the log and the end itself say."""
     if case.cause not in TELLS_NOTHING and case.kind is not Kind.CRASH:
         return case.cause
-    return log_says.cause if log_says.cause not in TELLS_NOTHING else "unknown"
+    return log_says.cause if catalogue.ends(log_says.cause) else "unknown"
+
+
+def _was_left(case: Case) -> bool:
+    """Tell whether the next life's launcher says that it has ended this one: its supervisord was gone."""
+    told = f"(pid {case.pid}), left from an earlier life"
+    return case.kind is Kind.CRASH and not case.ending and told in f"{case.log_before}\n{case.log_after}"
 
 
 def _is_of_the_log(case: Case, cause: str, log_says: Explained) -> bool:

@@ -148,15 +148,27 @@ class Incident:
     @property
     def headline(self) -> str:
         """It in one line."""
-        return cut(f"{self.program} {_HEADLINES[self.kind]}: {self.cause}{self._of_what}", LONGEST_HEADLINE)
+        return cut(f"{self.program} {self._crash or self._other}", LONGEST_HEADLINE)
 
     @property
-    def _of_what(self) -> str:
-        """What it had to do with: the suspect, where there is one, or what was seen."""
-        if self.suspect and (self.suspect.class_type or self.suspect.package):
-            return f", at {' of '.join(filter(None, (self.suspect.class_type, self.suspect.package)))}"
+    def _crash(self) -> str:
+        """How it ended, and of what, as far as that is known; empty: it is no crash, or nothing was seen."""
+        if self.kind is not Kind.CRASH or not self.reason:
+            return ""
+        known = f"{'' if self.cause == 'unknown' else self.cause}{self._place}".removeprefix(", ")
+        return f"{self.reason} ({known})" if known else self.reason
+
+    @property
+    def _other(self) -> str:
+        """What was done, of what cause, and the suspect, where there is one, or what was seen."""
         seen = self.ending or self.reason
-        return f": {seen}" if seen else ""
+        return f"{_HEADLINES[self.kind]}: {self.cause}{self._place or (f': {seen}' if seen else '')}"
+
+    @property
+    def _place(self) -> str:
+        """At what it happened; empty: there is no suspect."""
+        names = (self.suspect.class_type, self.suspect.package) if self.suspect else ()
+        return f", at {' of '.join(filter(None, names))}" if any(names) else ""
 
 
 _HEADLINES: Mapping[Kind, str] = {

@@ -86,6 +86,15 @@ class Process:
         """Its name for supervisorctl: ``comfyui`` or ``comfyui:gpu1``."""
         return program_name(self.group, self.name)
 
+    @property
+    def refusal(self) -> str:
+        """Why it can't be started; empty: nothing is known to be in the way.
+
+        After an end that was not expected supervisord keeps ``Bad exit code 1`` in the same place, and of a signal
+        ``Bad exit code -1`` (Subprocess.finish in supervisor/process.py): that is no refusal.
+        """
+        return "" if self.spawnerr.startswith("Bad exit code") else self.spawnerr
+
 
 @dataclass(frozen=True)
 class Changes:

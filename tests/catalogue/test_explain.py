@@ -76,6 +76,24 @@ def test_a_life_that_is_killed_in_its_first_second_is_not_blamed_with_the_end_of
     assert (found.cause, found.evidence, found.also_possible) == ("host_oom_killed", (), ())
 
 
+HELD = (
+    b"2026-11-30 02:30:13 comfy-supervisor: waiting (backoff): a signal stopped the process (SIGSTOP) 6 s ago\n"
+    b"2026-11-30 02:30:23 comfy-supervisor: the wait is over\n"
+)
+
+
+def test_what_the_launcher_waited_for_is_no_reason_for_the_end_of_the_life_that_came_then() -> None:
+    assert explained(SERVES + HELD).cause == "process_stopped", "nothing has come of it yet"
+    assert explained(SERVES + HELD + SERVES).cause == "healthy"
+    assert explained(SERVES + HELD * 3 + SERVES + OOM).also_possible == ()
+
+
+def test_what_a_life_says_itself_counts_whatever_it_has_waited_for() -> None:
+    waited = b"2026-11-30 02:30:13 comfy-supervisor: waiting (configuration): Allocation on device\n"
+    found = explained(SERVES + STOPPED + waited + START + b"Allocation on device \n" + b"Starting server\n" + OOM)
+    assert found.cause == "cuda_oom"
+
+
 def test_of_several_lives_the_last_that_ended_badly_is_explained() -> None:
     assert explained(SERVES + OOM + STOPPED + START + TAKEN).cause == "port_in_use"
     now_well = explained(START + TAKEN + SERVES)

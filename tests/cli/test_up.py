@@ -329,6 +329,7 @@ class TestLeftovers:
         assert (service.state / "run" / "supervisor.sock").exists()
         assert (service.state / "run" / "supervisord.pid").exists()
         assert is_running(orphan)
+        assert f"(pid {orphan}) still runs, unwatched, until that or comfy-supervisor down" in service.ok("status")
         service.ok("up", "-d")
         assert not is_running(orphan)
         assert service.info().pid != orphan

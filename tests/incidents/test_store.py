@@ -16,7 +16,8 @@ import pytest
 from comfy_supervisor.codec import MalformedError
 from comfy_supervisor.incidents import incident as incidents
 from comfy_supervisor.incidents import store
-from comfy_supervisor.incidents.compose import Case, compose, shortened
+from comfy_supervisor.incidents.compose import LEFT, Case, compose, shortened
+from comfy_supervisor.incidents.dumps import Suspect
 from comfy_supervisor.incidents.incident import Incident, Jobs, Kind, Step
 from comfy_supervisor.incidents.mask import MASKED, Mask
 from comfy_supervisor.incidents.outside import Queue
@@ -154,6 +155,43 @@ def test_a_crash_is_named_by_its_signal_and_a_restart_by_what_the_policy_saw() -
     case = Case(Kind.CRASH, "healthy", AT, "cpu", "comfyui", ending="exited: terminated by SIGSEGV; not expected")
     assert compose(case, Mask())[0].cause == "segfault"
     assert compose(Case(Kind.RESTART, "stalled", AT, "cpu", "comfyui"), Mask())[0].cause == "stalled"
+
+
+SERVES = """Total VRAM 24082 MB, total RAM 64217 MB
+Cannot import /opt/ComfyUI/custom_nodes/Faces module for custom nodes: No module named 'insightface'
+Starting server
+"""
+
+
+def test_the_headline_of_a_crash_says_how_it_ended_and_of_what_if_that_is_known() -> None:
+    killed = "was ended by SIGKILL from outside, not by us: a kill -9"
+    case = Case(
+        Kind.CRASH, "unknown", AT, "cpu", "comfyui", killed, ending="exited: terminated by SIGKILL; not expected"
+    )
+    assert compose(case, Mask())[0].headline == f"comfyui {killed}"
+    case.reason, case.ending = "crashed with SIGSEGV", "exited: terminated by SIGSEGV; not expected"
+    found, _ = compose(case, Mask())
+    assert found.headline == "comfyui crashed with SIGSEGV (segfault)"
+    suspect = Suspect("heartbeat", class_type="KSampler", package="pack")
+    assert replace(found, suspect=suspect).headline == "comfyui crashed with SIGSEGV (segfault, at KSampler of pack)"
+    unknown = replace(found, suspect=suspect, cause="unknown")
+    assert unknown.headline == "comfyui crashed with SIGSEGV (at KSampler of pack)"
+
+
+def test_a_crash_is_not_blamed_on_what_comfyui_goes_on_without() -> None:
+    case = Case(Kind.CRASH, "healthy", AT, "cpu", "comfyui", "ended, and it can't be told how", log_before=SERVES)
+    found, _ = compose(case, Mask())
+    assert (found.cause, found.headline) == ("unknown", "comfyui ended, and it can't be told how")
+    assert "The log also speaks of custom_node_import_failed: " in report(found)
+
+
+def test_one_that_was_left_behind_is_said_to_have_been() -> None:
+    ended = "2026-11-30 02:31:10 comfy-supervisor: ended python (pid {}), left from an earlier life, with SIGTERM\n"
+    case = Case(Kind.CRASH, "healthy", AT, "cpu", "comfyui", "ended, and it can't be told how", pid=739)
+    case.log_after = ended.format(739)
+    assert compose(case, Mask())[0].reason == LEFT
+    case.log_after = ended.format(7390)
+    assert compose(case, Mask())[0].reason == "ended, and it can't be told how"
 
 
 OLD = """!!! Exception during processing !!! CUDA out of memory. Tried to allocate 2.00 GiB

@@ -59,6 +59,13 @@ class TestQuestions:
         assert gpu0.pid > 0
         assert 0 < gpu0.start <= gpu0.now
 
+    def test_an_end_is_no_refusal_to_start(self, supervisord: Supervisord) -> None:
+        ends = "command = /bin/sh -c 'sleep 0.2; exit 3'\nstartsecs = 0\nautorestart = false\n"
+        supervisord.start(f"[program:ends]\n{ends}[program:refused]\ncommand = /bin/sh\ndirectory = /nowhere\n")
+        wait_until(lambda: supervisord.info("ends").statename == "EXITED")
+        wait_until(lambda: bool(supervisord.info("refused").refusal))
+        assert (supervisord.info("ends").spawnerr, supervisord.info("ends").refusal) == ("Bad exit code 3", "")
+
     def test_an_unknown_program_is_a_fault(self, supervisord: Supervisord) -> None:
         supervisord.start()
         for call in (supervisord.rpc.process, supervisord.rpc.start, supervisord.rpc.stop):

@@ -83,7 +83,7 @@ class Senses:
             gone = fault == "BAD_NAME"  # supervisord knows it no longer
             text = rpc.ENDING if fault == "SHUTDOWN_STATE" else str(process)
             return replace(seen, supervised="STOPPED" if gone else "", reply_text=text)
-        seen = replace(seen, supervised=process.statename, spawn_error=process.spawnerr)
+        seen = replace(seen, supervised=process.statename, spawn_error=process.refusal)
         body = self._body.look(process.pid) if process.pid else None
         if body is None:
             return seen
