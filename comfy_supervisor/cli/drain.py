@@ -7,13 +7,16 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import click
 
 from ..errors import UserError
 from ..jobs import pause
+from ..jobs.comfy import Comfy
+from ..jobs.job import UNFINISHED
+from ..jobs.journal import Journal, JournalError
 from ..launch.lastword import printable
 from ..rendered import Rendered, Service
 from ..settings import Loaded
@@ -23,6 +26,9 @@ from .app import FINE, NO
 from .common import duration, warn, with_usable_settings
 from .job_words import SHORTEST
 from .waiting import say
+
+PATIENCE = 5.0
+"""Seconds for which ComfyUI's answer is waited for: somebody looks on."""
 
 
 @click.command("drain")
@@ -145,14 +151,31 @@ def refuse_loss(found: Sequence[Status]) -> None:
 def _loss(found: Status) -> str:
     """Return what a stop would lose, in words; empty: nothing."""
     waiting, journal = (found.beat.queue[1], found.beat.journal) if found.beat else (0, "ok")
+    if not waiting:
+        return ""
     all_the_same = "comfy-supervisor stop stops it all the same"
-    if journal == "degraded" and waiting:
+    if journal == "degraded":
         lost = f"{waiting} jobs wait, and its journal can't be written: a stop would lose them"
         return f"{lost}; comfy-supervisor logs tells why, {all_the_same}"
-    if journal == "left" and waiting > (seen := found.jobs.queued if found.jobs else 0):
-        lost = f"{waiting} jobs wait, of which the health listener has seen {seen}: a stop would lose the others"
-        return f"{lost}; try again in a minute, {all_the_same}"
+    unkept = _unkept(found.instance)
+    if journal == "left" and unkept is None:
+        return f"{waiting} jobs wait, and which can't be told now: a stop might lose them; {all_the_same}"
+    if unkept:
+        lost = f"{waiting} jobs wait, {unkept} of them in no journal: a stop would lose those"
+        mend = "try again in a minute" if journal == "left" else "let them run before, comfy-supervisor logs tells why"
+        return f"{lost}; {mend}, {all_the_same}"
     return ""
+
+
+def _unkept(instance: Rendered) -> int | None:
+    """Return how many of the jobs in ComfyUI's queue are in no journal; None: that can't be told."""
+    with closing(Comfy(instance.url, PATIENCE)) as comfy, closing(Journal(instance.state, make=False)) as journal:
+        here = comfy.queue()
+        try:
+            kept = {job.prompt_id for job in journal.jobs(*UNFINISHED)} if journal.exists else set()
+        except JournalError:
+            return None
+        return None if here is None else len(here.items.keys() - kept) + here.nameless
 
 
 def _kept(found: Status, loaded: Loaded) -> str:

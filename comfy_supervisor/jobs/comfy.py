@@ -63,6 +63,11 @@ class Queue:
     strange: int = 0
     """How many have a form that is not known, whether they have an id or not."""
 
+    @property
+    def nameless(self) -> int:
+        """How many of those have no id."""
+        return self.strange - sum(not is_known(item) for item in self.items.values())
+
 
 class Server(Protocol):
     """What is asked of ComfyUI."""
@@ -97,9 +102,9 @@ class Comfy:
     def queue(self) -> Queue | None:
         """Return the unfinished jobs; None: can't be told."""
         status, body = self._answer("/queue")
-        if status != _OK:
+        if not status:
             return None
-        found = _queue(body)
+        found = _queue(body) if status == _OK else f"is answered with HTTP {status}"
         if isinstance(found, str):
             self.unread = found
             return None

@@ -131,16 +131,15 @@ class Life:
     guilt: Guilt | None
     """None: it is not known how it ended (yet)."""
 
-    @property
-    def image(self) -> int:
-        """The process's, where the listener has noted it; 0: it is not known."""
-        noted = re.search(r"/([0-9]{1,20})$", self.token) if self.witness == "listener" else None
-        return int(noted[1]) if noted else 0
+    def may_have(self, image: int) -> bool:
+        """Tell whether its process's image is this one, as far as is known: its own is noted in its token."""
+        noted = re.search(r"/([0-9]{1,20})$", self.token)
+        return not image or not noted or int(noted[1]) in (0, image)
 
     @property
     def is_handed_over(self) -> bool:
         """Whether the extension has entered it, and then left it to the listener."""
-        return self.witness == "listener" and "/" not in self.token
+        return self.witness == "listener" and not self.token.startswith(f"{self.boot}/")
 
     def is_of(self, process: Process) -> bool:
         """Tell whether this life is that process's."""

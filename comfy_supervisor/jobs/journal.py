@@ -205,10 +205,17 @@ class Journal:
         return _body(*row) if row else None
 
     def submitting(self, job: Job, life: Life) -> bool:
-        """Note that a job is about to be submitted, where nobody within that life does; return whether it may be."""
+        """Return whether a job may be submitted: nobody has dropped it since it was looked for.
+
+        It is marked as about to be, where nobody within that life writes it down before it answers.
+        """
+        waits = "seq = ? AND life IS NULL AND state = 'queued'"
+        by_extension = "SELECT 1 FROM lives WHERE id = ? AND witness = 'extension'"
         with self._transaction() as sql:
+            if sql.execute(by_extension, (life.id,)).fetchone():  # asked each time, since it may have left that life
+                return sql.execute(f"SELECT 1 FROM jobs WHERE {waits}", (job.seq,)).fetchone() is not None
             changed = sql.execute(
-                "UPDATE jobs SET life = ?, note = ?, changed = ? WHERE seq = ? AND life IS NULL AND state = 'queued'",
+                f"UPDATE jobs SET life = ?, note = ?, changed = ? WHERE {waits}",
                 (life.id, SUBMITTED, time.time(), job.seq),
             )
             return _is_done(changed)

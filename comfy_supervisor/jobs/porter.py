@@ -96,13 +96,11 @@ class Porter:
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._sighting = Sighting()
         self._answers_since: float | None = None
-        self._images: dict[str, int] = {}
-        """Which image the newest life has, by its token; empty: nobody has noted that yet."""
         self._replay: Replay | None = None
         self._next_look = (float("-inf"), float("-inf"))
         """When the queue may be looked at from outside again: if it has moved, and if it hasn't."""
-        self._work = ""
-        """How it was then."""
+        self._work: str | None = None
+        """How it was then; None: nobody knows."""
         self._pruned = float("-inf")
         self._calm: tuple[Sighting, int] | None = None
         """How all was when nothing was left to be done …"""
@@ -246,8 +244,7 @@ class Porter:
         newest = self._journal.newest_life()
         if not goes_on(process):
             return None  # it was seen before: whose life that is, the next sighting tells
-        if newest and newest.is_of(process) and self._is_image(newest, process.image):
-            self._images = {newest.token: process.image or self._images.get(newest.token, 0)}
+        if newest and newest.is_of(process) and newest.may_have(process.image):
             if newest.is_handed_over and newest.token != self._handed_over:
                 self._handed_over = newest.token
                 self._say_outside("our extension does not know the form of this ComfyUI's jobs")
@@ -255,7 +252,6 @@ class Porter:
         if self._ward.extension and answers_for < _LATE:
             return None
         life = self._journal.begin_life(process, time.time())
-        self._images = {life.token: process.image}
         if self._ward.extension:
             self._say_outside("ComfyUI runs without our extension")
         return life
@@ -264,11 +260,6 @@ class Porter:
         looks = f"{self._ward.seen_every + _TURN:g} s apart, or {1 / _SHARE:g} times as long as it takes to be read"
         known = f"its jobs are known only from looks at its queue, {looks}"
         self._say(f"{why}: {known}: what has come since the last one dies with it")
-
-    def _is_image(self, life: Life, image: int) -> bool:
-        """Tell whether a life may be what its process executes now, by what this listener or an earlier one noted."""
-        known = self._images.get(life.token) or life.image
-        return not known or not image or known == image
 
     def _settled(self, life: Life, seen: Sighting, answers_for: float) -> bool:
         """Decide on what dead lives have left behind; return False if it is not known yet how one ended."""
@@ -322,8 +313,8 @@ class Porter:
         """Look at the queue from outside, soon after it has moved, and rarely otherwise: the answer may be long."""
         moved, unmoved = self._next_look
         if seen.process and now >= (moved if seen.work != self._work else unmoved):
-            self._work = seen.work
-            snapshot.follow(self._journal, self._comfy, life, partial(goes_on, seen.process))
+            followed = snapshot.follow(self._journal, self._comfy, life, partial(goes_on, seen.process))
+            self._work = seen.work if followed else None
             self._tell_of_strange(life)
             over = time.monotonic()
             self._next_look = (over + (over - now) / _SHARE, over + max(_UNCHANGED, (over - now) / _SHARE))

@@ -142,9 +142,8 @@ class Replay:
         return self._submitted(job, body)
 
     def _submitted(self, job: Job, body: dict[str, object]) -> bool | None:
-        # the extension writes it down itself, before it answers
-        if self._is_outside and not self.journal.submitting(job, self.life):
-            return False  # somebody has dropped it since it was looked for
+        if not self.journal.submitting(job, self.life):
+            return False
         reply = self.comfy.submit(job.prompt_id, job.number, body)
         if reply.taken is Taken.YES:
             self.refused.pop(job.prompt_id, None)

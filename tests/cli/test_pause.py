@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import requests
@@ -11,7 +16,8 @@ import requests
 from comfy_supervisor.cli.drain import Wait, refuse_loss
 from comfy_supervisor.errors import UserError
 from comfy_supervisor.health.senses.heartbeat import Heartbeat
-from comfy_supervisor.jobs.job import Tally
+from comfy_supervisor.jobs.job import Process, State
+from comfy_supervisor.jobs.journal import Journal
 from comfy_supervisor.status import Status
 from tests.cli.service import Service
 from tests.comfyui_server import image_job, sleep_job
@@ -19,6 +25,24 @@ from tests.support import wait_until
 from tests.test_status import instance
 
 SLOW = sleep_job(60)
+
+
+@contextmanager
+def serving(answer: str) -> Iterator[int]:
+    """Give the port of a server that answers so, whatever it is asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
 
 
 @pytest.fixture
@@ -162,14 +186,32 @@ class TestDrain:
         with pytest.raises(UserError, match="2 jobs wait, and its journal can't") if loses else nullcontext():
             refuse_loss([found])
 
-    @pytest.mark.parametrize(("seen", "loses"), [(1, True), (2, False)])
-    def test_where_the_listener_follows_the_jobs_a_stop_loses_those_that_it_has_not_seen(
-        self, seen: int, loses: bool
+    @pytest.mark.parametrize(
+        ("journal", "kept", "queue", "loses"),
+        [
+            ("left", ["ended", "a"], ["a", "b"], "2 jobs wait, 1 of them in no journal: .* try again in a minute"),
+            ("left", ["a", "b"], ["a", "b"], ""),
+            ("left", ["a", "b"], None, "2 jobs wait, and which can't be told now"),
+            ("ok", ["a"], ["a", "odd", None], "2 jobs wait, 2 of them in no journal: .* let them run before"),
+            ("ok", ["a", "b"], ["a", "b"], ""),
+            ("ok", ["a", "b"], None, ""),
+        ],
+    )
+    def test_a_stop_loses_what_is_in_no_journal(
+        self, tmp_path: Path, journal: str, kept: list[str], queue: list[str | None] | None, loses: str
     ) -> None:
-        beat = Heartbeat("boot", 7, 0.0, "alive", journal="left", queue=(0, 2))
-        found = Status(instance(), "RUNNING", pid=7, beat=beat, jobs=Tally(queued=seen))
-        with pytest.raises(UserError, match=r"2 jobs wait, of which .* has seen 1") if loses else nullcontext():
-            refuse_loss([found])
+        """The listener may not have seen it yet, though it knows of as many; or it is of a form that nobody knows."""
+        with closing(Journal(tmp_path)) as written:
+            life = written.begin_life(Process("boot", 7, 1.0), 0.0)
+            for number, prompt_id in enumerate(kept):
+                written.accept((number, prompt_id, {}, {}, []), life, State.QUEUED)
+        jobs: list[list[object]] = [[1, each, {}, {}, []] if each != "odd" else [1, each] for each in queue or ()]
+        answer = json.dumps({"queue_running": [], "queue_pending": jobs}) if queue is not None else "no JSON"
+        beat = Heartbeat("boot", 7, 0.0, "alive", journal=journal, queue=(0, 2))
+        with serving(answer) as port:
+            of = replace(instance(), state=tmp_path, addresses=(f"127.0.0.1:{port}",))
+            with pytest.raises(UserError, match=loses) if loses else nullcontext():
+                refuse_loss([Status(of, "RUNNING", pid=7, beat=beat)])
 
     def test_one_beat_alone_does_not_tell_that_nothing_runs(self) -> None:
         """A job may be on its way to the worker at the first."""

@@ -337,10 +337,11 @@ def test_a_life_is_left_to_the_listener_once_that_can_be_written(
         another.execute("BEGIN IMMEDIATE")
         bridged.queue.put(STRANGE["too few"])
         assert (bridged.hooks.left, bridged.journal.handed_over) == (True, False)
-        bridged.journal.hand_over()
+        assert bridged.beat()["journal"] == "degraded", "until then, nobody writes them down"
         assert not bridged.journal.handed_over
-    bridged.heart._tend()
+    assert bridged.beat()["journal"] == "left"
     assert (_witness(bridged), bridged.journal._connection) == ("listener", None)
+    assert bridged.said[-1] == "the journal is written again"
     bridged.execute("UPDATE lives SET witness = 'somebody'")
     bridged.journal.hand_over()
     assert _witness(bridged) == "somebody", "that is over"
@@ -357,6 +358,30 @@ def test_a_life_that_can_not_be_left_to_the_listener_now_is_later(
     assert (bridged.journal.handed_over, len(bridged.said)) == (False, 1)
     bridged.journal.hand_over()
     assert (bridged.journal.handed_over, _witness(bridged)) == (True, "listener")
+
+
+@pytest.mark.parametrize("lost", ["its life", "the file"])
+def test_a_life_that_the_journal_does_not_know_is_left_to_the_listener_too(bridged: Bridged, lost: str) -> None:
+    """Else that one would wait for it to speak, or take the life before in the same process for it."""
+    bridged.execute("UPDATE lives SET token = 'before'")
+    if lost == "the file":
+        for file in bridged.folder.glob("journal.sqlite*"):
+            file.unlink()
+    bridged.queue.put(STRANGE["too few"])
+    with closing(sqlite3.connect(bridged.file)) as connection:
+        lives = connection.execute("SELECT token, witness, guilt FROM lives ORDER BY id").fetchall()
+    assert lives[-1] == ("token", "listener", None)
+    assert lives[:-1] == ([("before", "extension", "innocent")] if lost == "its life" else [])
+
+
+def test_while_the_disk_is_late_a_life_is_left_to_the_listener_once(bridged: Bridged) -> None:
+    bridged.hooks.left = bridged.journal._writer.late = True
+    for _ in range(3):
+        bridged.heart._tend()
+    assert bridged.journal._writer._deeds.empty()
+    bridged.journal._writer.late = False
+    bridged.heart._tend()
+    assert _witness(bridged) == "listener"
 
 
 def _witness(bridged: Bridged) -> str:

@@ -36,6 +36,7 @@ class Server:
     asked: list[str] = field(default_factory=list)
     submitted: list[str] = field(default_factory=list)
     at_asked: Callable[[], None] = lambda: None
+    at_submitted: Callable[[str], None] = lambda _: None
 
     def queue(self) -> Queue | None:
         self.asked.append("queue")
@@ -50,6 +51,7 @@ class Server:
     def submit(self, prompt_id: str, number: float, body: dict[str, Any]) -> Reply:  # noqa: ARG002
         self.asked.append(f"submit {prompt_id}")
         self.submitted.append(prompt_id)
+        self.at_submitted(prompt_id)
         refusal = Reply(Taken.NO, self.refuses[prompt_id]) if prompt_id in self.refuses else None
         reply = refusal or (self.replies.pop(0) if self.replies else Reply(Taken.YES, prompt_id=prompt_id))
         if reply.taken is Taken.YES:

@@ -88,10 +88,20 @@ def test_a_queue_too_long_to_be_read_is_said_to_be(asked: Comfy, monkeypatch: py
 def test_a_queue_of_another_form_is_said_to_be_and_not_taken_for_empty(asked: Comfy, body: str) -> None:
     ANSWERS["/queue"] = (200, body)
     assert (asked.queue(), asked.unread) == (None, "has a form that is not known here")
-    ANSWERS["/queue"] = (500, "")
-    assert asked.queue() is None
     ANSWERS["/queue"] = (200, '{"queue_running": [], "queue_pending": []}')
     assert (asked.queue(), asked.unread, asked.strange) == (Queue({}, frozenset()), "", 0)
+
+
+def test_a_queue_that_comfyui_can_not_tell_is_said_to_be(asked: Comfy) -> None:
+    """As long as a job is in it that can't be written as JSON, it answers so."""
+    ANSWERS["/queue"] = (500, "")
+    assert (asked.queue(), asked.unread) == (None, "is answered with HTTP 500")
+
+
+def test_who_is_silent_is_not_said_to_be_unreadable() -> None:
+    """ComfyUI may be on its way out, or busy: other eyes watch for that."""
+    silent = Comfy("http://127.0.0.1:9", 0.2)
+    assert (silent.queue(), silent.unread) == (None, "")
 
 
 @pytest.mark.parametrize("odd", ["[2, 7, {}, {}, []]", "{}", "null", "[2]", '"odd"'])
@@ -102,6 +112,7 @@ def test_a_job_of_another_form_hides_no_other(asked: Comfy, odd: str) -> None:
     found = asked.queue()
     assert found
     assert (list(found.items), found.running, found.strange, asked.strange) == (["a", "few", ""], frozenset(), 3, 3)
+    assert found.nameless == 2
 
 
 @pytest.mark.parametrize(("status", "taken"), [(200, Taken.YES), (400, Taken.NO), (500, Taken.UNKNOWN)])

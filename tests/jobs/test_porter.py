@@ -282,6 +282,31 @@ def test_a_life_that_the_extension_leaves_is_followed_from_outside(
     assert len(said) == 1
 
 
+def test_a_look_without_an_answer_is_none(carried: Carried, kept: Kept, server: Server) -> None:
+    """What came before it, and does not move any more, would else be unseen for half a minute."""
+    server.items, server.told = {"a": [0.0, "a", {}, {}, []]}, False
+    carried.porter.see(SEEN)
+    wait_until(lambda: "queue" in server.asked)
+    server.told = True
+    wait_until(lambda: kept.journal.job("a"), porter._UNCHANGED / 3)
+
+
+@pytest.mark.parametrize("witness", ["extension", "listener"])
+def test_a_new_listener_tells_lives_in_one_process_apart(
+    carried: Carried, kept: Kept, server: Server, witness: str
+) -> None:
+    """The second may be without the extension, an update having changed what that hooks into."""
+    image = int(ME.token.rpartition("/")[2])
+    _speaks(kept)
+    life = cast("Life", kept.journal.newest_life())
+    kept.accept(life, "a")
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE lives SET witness = ?, token = ? WHERE id = ?", (witness, f"random/{image + 1}", life.id))
+    carried.porter.see(replace(SEEN, process=replace(PROCESS, image=image)))
+    wait_until(lambda: server.submitted == ["a"])
+    assert kept.job("a").life == life.id + 1
+
+
 def test_a_queue_that_can_not_be_read_is_told_of(carried: Carried, server: Server) -> None:
     """While that lasts nothing is followed, and what comes is lost with ComfyUI."""
     server.unread = "has a form that is not known here"
@@ -331,14 +356,15 @@ def test_a_life_in_a_new_journal_is_not_taken_for_one_of_the_old(
     monkeypatch.setattr(porter, "goes_on", lambda process: process.image in executes)
     _speaks(kept)
     carried.porter.see(replace(SEEN, process=replace(PROCESS, image=111)))
-    wait_until(lambda: list(carried.porter._images.values()) == [111])
+    wait_until(lambda: carried.porter._replay)
+    before = carried.porter._replay
     executes.clear()
     kept.journal.put_aside()
     _speaks(kept)
     time.sleep(0.1)  # a few turns, in which the old sighting must not be taken for the new life's
     executes.add(222)
     carried.porter.see(replace(SEEN, process=replace(PROCESS, image=222)))
-    wait_until(lambda: list(carried.porter._images.values()) == [222], what="and only the newest is remembered")
+    wait_until(lambda: carried.porter._replay is not before)
     assert not any("without our extension" in line for line in carried.said)
 
 

@@ -442,6 +442,23 @@ def test_from_outside_what_is_dropped_just_before_its_submission_is_not_submitte
     assert (server.submitted, kept.job("a").state) == (["b"], State.DELETED)
 
 
+def test_once_the_extension_has_left_a_life_what_is_submitted_is_marked_before(
+    kept: Kept, server: Server, begun: Callable[..., Replay]
+) -> None:
+    """It may have done so at the first of many: what is dropped or in doubt among the others is known to be."""
+    turns, marks = begun("a", "b", "c"), list[str]()
+
+    def leave(prompt_id: str) -> None:
+        marks.append(kept.job(prompt_id).note)
+        with kept.journal._transaction() as sql:
+            sql.execute("UPDATE lives SET witness = 'listener' WHERE id = ?", (turns.life.id,))
+
+    server.at_submitted = leave
+    assert turns.turn(10.0)
+    assert (server.submitted, marks) == (["a", "b", "c"], ["", SUBMITTED, SUBMITTED])
+    assert {(kept.job(each).life, kept.job(each).note) for each in "abc"} == {(turns.life.id, "")}
+
+
 def test_it_ends_with_the_life(kept: Kept, server: Server, begun: Callable[..., Replay]) -> None:
     turns = begun("a", "b", "c", goes_on=lambda: not server.submitted)
     assert not turns.turn(10.0)

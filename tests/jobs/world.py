@@ -37,9 +37,11 @@ from comfy_supervisor.jobs.journal import Journal, JournalError
 from comfy_supervisor.jobs.porter import Porter, Sighting, Ward
 from comfy_supervisor.standin.prompt_queue import Item, PromptQueue
 
-VIEWS = ("extension", "outside", "left")
+VIEWS = ("extension", "outside", "left", "changing")
 """How jobs are known; ``left``: in each of its lives, ComfyUI's have a form that the extension does not know, so
-that it leaves them to the listener."""
+that it leaves them to the listener; ``changing``: each life's otherwise, and a node puts odd ones among them."""
+_CHANGING = ("extension", "left", "outside", "extension", "outside", "left")
+"""How the jobs of one life after the other are known then: each change is among them."""
 EXTENSION = (
     "accepted",
     "refused",
@@ -75,6 +77,8 @@ CONNECT = store.connect
 STICKY = "CUDA error: an illegal memory access was encountered"
 KILLS = "killer"
 POISONS = "poisoner"
+ODD = "odd"
+"""How the ids of jobs begin that have a form of their own."""
 
 
 class Killed(BaseException):
@@ -110,10 +114,12 @@ class Truth:
     """In which life it was accepted."""
     place: int
     answered: bool = False
+    kept: bool = False
+    """Whether it is promised since then that it is not lost."""
     seen: bool = False
     """Whether it is written down from a look at the queue."""
     deleted: bool = False
-    """Its user was told so, or had asked it to give up."""
+    """Its user was told so, or had asked it to give up, and it is promised that this lasts."""
     maybe_deleted: bool = False
     """Its user has asked for that, with or without an answer."""
     runs: list[int] = field(default_factory=list)
@@ -154,6 +160,8 @@ class Comfyui:
     number: int
     process: Process
     queue: Any
+    view: str
+    """How its jobs are known."""
     journal: extension_journal.Journal | None
     gate: Gate
     nodes: Any
@@ -171,6 +179,12 @@ class Comfyui:
     """… and whether that is written down."""
     late: list[Callable[[], object]] = field(default_factory=list)
     heart: Heart | None = None
+    bridge: hooks.Hooks | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the extension writes its jobs down."""
+        return self.bridge is not None and not self.bridge.left
 
 
 class AtOnce(Writer):
@@ -332,18 +346,19 @@ class World:
         queue_type: Any = type("PromptQueue", (PromptQueue,), {"put": self._put})
         queue = queue_type(SimpleNamespace(queue_updated=lambda: None))
         nodes = SimpleNamespace(interrupt_processing=self._interrupt)
-        self.life = Comfyui(self.lives, process, queue, None, Gate(str(self.folder)), nodes)
-        if self.view != "outside":
+        view = _CHANGING[self.lives % len(_CHANGING)] if self.view == "changing" else self.view
+        self.life = Comfyui(self.lives, process, queue, view, None, Gate(str(self.folder)), nodes)
+        if view != "outside":
             with self.mortal():
                 self._bridge(self.life, queue_type)
 
     def _bridge(self, life: Comfyui, queue_type: Any) -> None:
-        me = Life(f"life {life.number}", "boot", life.process.pid, life.process.started, time.time())
+        me = Life(_token(life), "boot", life.process.pid, life.process.started, time.time())
         life.journal = extension_journal.Journal(
             str(self.folder / "journal.sqlite"), me, self.said.append, writer=AtOnce()
         )
         self.faulty("extension", life.journal, EXTENSION)
-        bridge = hooks.Hooks(life.journal, Progress(), life.gate, life.queue)
+        life.bridge = bridge = hooks.Hooks(life.journal, Progress(), life.gate, life.queue)
         hooks._wrap(
             bridge, [*((queue_type, name) for name in hooks._QUEUE_HOOKS), (life.nodes, "interrupt_processing")]
         )
@@ -383,7 +398,7 @@ class World:
         if life.journal is not None:
             life.journal._close()
         ran, begun = {item[1] for item in life.queue.currently_running.values()}, self._begun(life)
-        self.ran = [self.truths[prompt_id] for prompt_id in ran | begun]
+        self.ran = [self.truths[prompt_id] for prompt_id in ran | begun if not _is_odd(prompt_id)]
         for truth in self.ran:
             truth.deaths += 1
             truth.suspicions += bool(life.blamed) or "SIGKILL" not in ending
@@ -422,46 +437,61 @@ class World:
             truth.maybe_deleted = bool(self.refusals)
             try:
                 self.life.queue.put(item)
-                truth.answered = True
+                truth.answered, truth.kept = True, self.life.keeps
             except RefusedError:
-                truth.deleted = True
+                truth.deleted = self.life.keeps
 
     def _item(self, *fields: Any) -> Any:
         """Return a job as this ComfyUI has it in its queue."""
-        return UserList(fields) if self.view == "left" else fields
+        return UserList(fields) if self.life and self.life.view == "left" else fields
+
+    def put_odd(self) -> None:
+        """A node puts a job of its own form into the queue."""
+        if self.life and self.life.view != "left":  # whose jobs can't be compared with it
+            self.counter += 1
+            with self.mortal(), suppress(RefusedError):
+                self.life.queue.put((float(self.counter), f"{ODD}-{self.counter}", {}, {}))
 
     def delete(self, choose: Callable[[list[str]], str]) -> None:
         """A user deletes a waiting job."""
-        if self.life and self.life.queue.queue:
-            prompt_id = choose(sorted(item[1] for item in self.life.queue.queue))
+        if self.life and self._waiting(self.life):
+            prompt_id = choose(sorted(self._waiting(self.life)))
             self.truths[prompt_id].maybe_deleted = True
             self.touch(self.truths[prompt_id])
             with self.mortal():
                 self.life.queue.delete_queue_item(lambda item: item[1] == prompt_id)
-                self.truths[prompt_id].deleted = True
+                self.truths[prompt_id].deleted |= self.life.keeps
+
+    @staticmethod
+    def _waiting(life: Comfyui) -> list[str]:
+        """Return the ids of the jobs that wait in ComfyUI's queue, without the odd ones."""
+        return [item[1] for item in life.queue.queue if not _is_odd(item[1])]
 
     def clear(self) -> None:
         """A user deletes all waiting jobs."""
         if self.life:
-            waiting = [item[1] for item in self.life.queue.queue]
+            waiting = self._waiting(self.life)
             for prompt_id in waiting:
                 self.truths[prompt_id].maybe_deleted = True
                 self.touch(self.truths[prompt_id])
             with self.mortal():
                 self.life.queue.wipe_queue()
                 for prompt_id in waiting:
-                    self.truths[prompt_id].deleted = True
+                    self.truths[prompt_id].deleted |= self.life.keeps
 
     def interrupt(self) -> None:
         """A user interrupts the running job."""
-        if self.life and self.life.running:
-            truth = self.truths[self.life.running[0][1]]
+        if self.life and (truth := self._running(self.life)):
             truth.maybe_deleted = True
             self.touch(truth)
             with self.mortal():
                 self.life.nodes.interrupt_processing()
-                truth.deleted |= not self.life.under_way
+                truth.deleted |= self.life.keeps and not self.life.under_way
                 self.life.under_way = max(0, self.life.under_way - 1)
+
+    def _running(self, life: Comfyui) -> Truth | None:
+        """Return the job that runs; None: none does, or an odd one."""
+        return self.truths.get(life.running[0][1]) if life.running else None
 
     def work(self) -> None:
         """The worker takes a job, or is done with the one it has."""
@@ -474,18 +504,18 @@ class World:
         if taken is None:
             return
         life.running, life.interrupted, life.asked, life.under_way = taken, "", False, 0
-        truth = self.truths[taken[0][1]]
-        self.touch(truth)
-        self._check_start(life, truth)
-        truth.runs.append(life.number)
+        if truth := self._running(life):
+            self.touch(truth)
+            self._check_start(life, truth)
+            truth.runs.append(life.number)
 
     def _check_start(self, life: Comfyui, truth: Truth) -> None:
-        holds = self.view != "outside"
+        holds = life.bridge is not None
         assert not (holds and pause.ordered(str(self.folder))), f"{truth.prompt_id} is begun in a pause"
         again = truth.runs.count(life.number)
         assert again <= truth.asked.count(life.number), f"{truth.prompt_id} runs twice in life {life.number}"
         # with "left", a life's first submission is not marked yet: what is dropped in that moment may be in the queue
-        stays = (truth.dropped and self.view != "left") or (truth.deleted and self.extended)
+        stays = (truth.dropped and self.view not in ("left", "changing")) or truth.deleted
         assert not (stays and truth.born < life.number) or truth.doubtful, f"{truth} was deleted"
         if self.extended and not (truth.runs or truth.deaths) and truth.born < life.number:
             before = [other for other in self.truths.values() if other.place < truth.place and self._waits(other)]
@@ -499,8 +529,8 @@ class World:
 
     def _finish(self, life: Comfyui) -> None:
         assert life.running
-        item, token = life.running
-        truth = self.truths[item[1]]
+        _, token = life.running
+        truth = self._running(life) or Truth("", ODD, life.number, 0)
         self.touch(truth)
         messages: list[Any] = []
         if life.interrupted == truth.prompt_id:
@@ -514,7 +544,7 @@ class World:
         status = PromptQueue.ExecutionStatus("error" if messages else "success", not messages, messages)
         life.queue.task_done(token, {}, status=status)
         life.running = None
-        if truth.kind == POISONS and messages[0][0] == "execution_error" and self.view == "outside":
+        if truth.kind == POISONS and messages[0][0] == "execution_error" and life.bridge is None:
             life.gate.poison()  # which the log tells of
         truth.ended = not (messages and (truth.kind == POISONS or life.asked))
 
@@ -570,8 +600,7 @@ class World:
 
     def ask(self) -> None:
         """The listener asks the running job to give up."""
-        if self.life and self.life.running:
-            truth = self.truths[self.life.running[0][1]]
+        if self.life and (truth := self._running(self.life)):
             truth.suspicions += 1
             truth.suspected.add(certain=False)
             self.life.maybe_asked = True
@@ -691,7 +720,7 @@ class World:
             assert self.life
             running, waiting = self.life.queue.get_current_queue()
             items = {item[1]: list(item) for item in (*running, *waiting)}
-            return Queue(items, frozenset(item[1] for item in running))
+            return Queue(items, frozenset(item[1] for item in running), sum(map(_is_odd, items)))
 
         found: Queue | None = self._asked("queue", answer, None)
         return found
@@ -767,7 +796,7 @@ class World:
         with closing(sqlite3.connect(self.folder / "journal.sqlite")) as connection:
             of_life = "SELECT id FROM lives WHERE token IN (?, ?)"
             begun = f"SELECT prompt_id FROM jobs WHERE state = 'running' AND life IN ({of_life})"
-            tokens = (f"life {life.number}", token(life.process))
+            tokens = (_token(life), token(life.process))
             try:
                 return {str(each) for (each,) in connection.execute(begun, tokens).fetchall()}
             except sqlite3.OperationalError:  # there is none yet
@@ -798,7 +827,7 @@ class World:
         assert not wrong, wrong
         states = {prompt_id: State(state) for prompt_id, state, _ in self.rows()}
         for truth in self.truths.values():
-            if not truth.doubtful and (truth.answered if self.extended else truth.seen):
+            if not truth.doubtful and (truth.kept or truth.seen):
                 assert truth.prompt_id in states, f"{truth} is lost"
                 self._check(truth, states[truth.prompt_id])
 
@@ -829,3 +858,12 @@ class World:
         told = f"{truth} is suspected of {suspect}, and was the victim of {victim}"
         assert truth.suspected.least <= suspect <= truth.suspected.most, told
         assert truth.met_outside.least <= victim <= truth.met_outside.most, told
+
+
+def _token(life: Comfyui) -> str:
+    """Return what the extension names a life by."""
+    return f"life {life.number}/{life.process.image}"
+
+
+def _is_odd(prompt_id: str) -> bool:
+    return prompt_id.startswith(ODD)

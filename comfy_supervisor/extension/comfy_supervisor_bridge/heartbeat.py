@@ -85,9 +85,9 @@ class Heart:
     @property
     def _journal(self) -> str:
         """How the jobs are written down: ``ok``, ``degraded`` (not all are), or ``left`` (the listener does it)."""
-        if self._hooks.left:
+        if self._hooks.journal.handed_over:
             return "left"
-        return "ok" if self._hooks.journal.ok else "degraded"
+        return "ok" if self._hooks.journal.ok and not self._hooks.left else "degraded"
 
     def _loop_lag(self, now: float) -> float:
         """Return for how many seconds the event loop has not come round, or took to do so last."""

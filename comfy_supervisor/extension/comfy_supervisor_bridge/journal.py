@@ -175,7 +175,7 @@ class Journal:
 
     def hand_over(self) -> None:
         """Leave this life to the listener, who then looks at its queue from outside."""
-        if not self.handed_over:
+        if not self.handed_over and not self._writer.late:
             self._do(self._leave)
 
     def miss(self) -> None:
@@ -227,19 +227,19 @@ class Journal:
         self._say_trouble("")
 
     def _leave(self) -> None:
-        if self._connection is None:
-            self._reopen()
-        connection = self._connection or self._opened
-        if connection is None:
+        self._reopen()  # the file may be another by now, and this life be in none
+        if self._opened is None:
             return
         try:
-            with _transaction(connection):
+            with _transaction(self._opened) as connection:
+                self._enter_life(connection)
                 connection.execute(_HAND_OVER, vars(self._life))
         except sqlite3.Error as error:
             self._fail(error)
             return
         self._close()
         self.handed_over = True
+        self._say_trouble("")
 
     def _connect(self) -> tuple[sqlite3.Connection, int]:
         """Return a connection to the file, and its inode; one that is damaged is set aside, and a new one begun."""
@@ -255,8 +255,7 @@ class Journal:
 
     def _enter(self, connection: sqlite3.Connection, running: Sequence[Item], waiting: Sequence[Item]) -> None:
         """Enter this life, and the queue as it is; what the journal still believes to be in it has ended."""
-        connection.execute(_BEGIN_LIFE, vars(self._life))
-        connection.execute(FOLLOWED, vars(self._life))
+        self._enter_life(connection)
         found = connection.execute("SELECT id FROM lives WHERE token = ?", (self._life.token,))
         (self._life_id,) = found.fetchone()
         for statement, values in self._owed.values():
@@ -273,6 +272,10 @@ class Journal:
                     row = self._row(item, state)
                     connection.execute(ACCEPT, row)
                     connection.execute(BODY, row)
+
+    def _enter_life(self, connection: sqlite3.Connection) -> None:
+        connection.execute(_BEGIN_LIFE, vars(self._life))
+        connection.execute(FOLLOWED, vars(self._life))
 
     def _row(self, item: Item, state: str) -> dict[str, Any]:
         return rows.row(item, state, self._life_id, self._keys)

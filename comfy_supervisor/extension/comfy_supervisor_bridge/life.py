@@ -26,6 +26,7 @@ class Life:
     """One run of ComfyUI's code: ComfyUI-Manager's restart keeps the process, and is another."""
 
     token: str
+    """Random, and behind a slash the process's image, 0 where that can't be told: after each exec it is another."""
     boot: str
     """The kernel's boot id."""
     pid: int
@@ -40,5 +41,5 @@ def this_one() -> Life:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     # the process's name is in parentheses, and may hold any character; the fields from the third on follow: proc(5)
     figures = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
-    started = int(figures[19]) / os.sysconf("SC_CLK_TCK")
-    return Life(secrets.token_hex(8), boot, os.getpid(), started, time.time())
+    started, image = int(figures[19]) / os.sysconf("SC_CLK_TCK"), int(figures[25])
+    return Life(f"{secrets.token_hex(8)}/{image}", boot, os.getpid(), started, time.time())

@@ -3,7 +3,7 @@
 
 CREATE TABLE lives (
     id      INTEGER PRIMARY KEY,      -- ascending: the highest is the one that runs, or ran last
-    token   TEXT    NOT NULL UNIQUE,  -- random; heartbeat.json has it too
+    token   TEXT    NOT NULL UNIQUE,  -- ends in a slash and the process's image; heartbeat.json has it too
     boot    TEXT    NOT NULL,         -- the kernel's boot id
     pid     INTEGER NOT NULL,
     started REAL    NOT NULL,         -- the process's start, seconds since boot by the kernel's clock
