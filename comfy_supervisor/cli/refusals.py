@@ -37,12 +37,17 @@ def taken_ports(wanted: Mapping[str, str], state: Path) -> None:
     """
     deadline, before = time.monotonic() + DYING, list[tuple[str, str, int]]()
     while strange := _strangers(wanted, state):
-        stay = [each for each in strange if not orphans.is_ending(each[2])]
-        if (stay and strange == before) or time.monotonic() >= deadline:
+        stay = [each for each in strange if not _is_ending(each[2])]
+        if (stay and stay == before) or time.monotonic() >= deadline:
             named = stay or strange
             raise UserError(*(f"{program}: {text}; stop that, or set comfyui.port" for program, text, _ in named))
-        before = strange  # who ends as we look can't be told from a stranger; the next look tells
+        before = stay  # who ends as we look can't be told from a stranger; the next look tells
         time.sleep(_POLL)
+
+
+def _is_ending(pid: int) -> bool:
+    """Tell whether a process that holds a port has been killed; only root can tell which one that is (0: not known)."""
+    return orphans.is_ending(pid) if pid else orphans.are_ending()
 
 
 def _strangers(wanted: Mapping[str, str], state: Path) -> list[tuple[str, str, int]]:

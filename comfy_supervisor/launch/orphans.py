@@ -33,8 +33,7 @@ class Orphan:
     def alive(self) -> bool:
         """Whether it still runs; a zombie doesn't, unless it has threads left, which hold its port and its files."""
         stat = _stat(self.pid)
-        ended = bool(stat) and stat[_STATE] in "ZX" and int(stat[_THREADS]) <= 1
-        return bool(stat) and stat[_BORN] == self.born and not ended
+        return bool(stat) and stat[_BORN] == self.born and not _has_ended(stat)
 
     def __str__(self) -> str:
         """Return ``python (pid 123)``."""
@@ -78,6 +77,12 @@ def is_ending(pid: int) -> bool:
     """
     stat = _stat(pid)
     return bool(stat) and bool(int(stat[_FLAGS]) & _EXITING)
+
+
+def are_ending() -> bool:
+    """Tell whether that is so of anybody on this machine, and not over yet."""
+    pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    return any(is_ending(pid) and not _has_ended(_stat(pid)) for pid in pids)
 
 
 def elsewhere(environment: Mapping[str, str]) -> str:
@@ -139,6 +144,11 @@ def _stat(pid: int) -> list[str]:
             return file.read().rpartition(")")[2].split()
     except OSError:
         return []
+
+
+def _has_ended(stat: list[str]) -> bool:
+    """Tell whether a process holds nothing any more: it is gone, or a zombie without threads."""
+    return not stat or (stat[_STATE] in "ZX" and int(stat[_THREADS]) <= 1)
 
 
 def _command(pid: int) -> bytes:

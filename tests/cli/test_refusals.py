@@ -58,6 +58,25 @@ def test_who_was_killed_is_waited_for(large: subprocess.Popen[bytes], port: int,
     assert not ports.trouble("127.0.0.1", port)
 
 
+def test_who_was_killed_is_waited_for_where_only_root_could_tell_who_that_is(
+    large: subprocess.Popen[bytes], port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel shows the descriptors of a process that has let go of its memory to root alone."""
+    monkeypatch.setattr(refusals, "_POLL", 0.005)  # often, while the kernel works
+    monkeypatch.setattr(ports, "_owner", lambda _: 0)
+    large.send_signal(signal.SIGKILL)
+    wait_until(lambda: orphans.is_ending(large.pid))
+    refusals.taken_ports({"comfyui": f"127.0.0.1:{port}"}, tmp_path)
+    assert not ports.trouble("127.0.0.1", port)
+
+
+def test_nobody_ends_who_has_ended() -> None:
+    """A zombie holds nothing."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as zombie:
+        wait_until(lambda: orphans.is_ending(zombie.pid))
+        wait_until(lambda: not orphans.are_ending())
+
+
 def test_beside_one_that_ends_only_the_stranger_is_named(
     large: subprocess.Popen[bytes], port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
