@@ -259,9 +259,7 @@ WORK = (
         when=lambda c: c.state.queue > 0 and not c.seen.queue_seen and min(c.still, c.quiet) >= c.stall_after,
         word=Word.SUSPECT,
         cause="unknown",
-        reason=lambda c: (
-            f"{_jobs(c)}, and it can't be told which one runs; for {c.still:.0f} s none has ended"
-        ),
+        reason=lambda c: f"{_jobs(c)}, and it can't be told which one runs; for {c.still:.0f} s none has ended",
         deed=Deed.ALERT,
         clock=lambda c: min(c.still, c.quiet),
         after=lambda c: c.rules.paused,
