@@ -80,6 +80,11 @@ def make_program(path: Path, text: str) -> Path:
     return path
 
 
+def answering(path: Path, answer: str) -> Path:
+    """Write an interpreter that answers so, whatever is asked of it (``interpreter.ask``); returns its path."""
+    return make_program(path, f"""for descriptor; do :; done; printf '%s' '{answer}' >"/dev/fd/$descriptor\"""")
+
+
 def seed(variable: str) -> int:
     """Return what a test's random choices come from: what the variable says, else in CI always the same.
 

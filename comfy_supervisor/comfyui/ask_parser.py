@@ -119,7 +119,7 @@ def refusal(run, argv: list[str]) -> str:  # type: ignore[no-untyped-def]
 def describe(parser: argparse.ArgumentParser) -> dict[str, object]:
     """Return the long options and the exclusive groups; argparse has no public way to ask for them."""
     return {
-        "options": {name: option(action) for action in parser._actions for name in long_names(action)},  # noqa: SLF001
+        "options": [option(name, action) for action in parser._actions for name in long_names(action)],  # noqa: SLF001
         "exclusive": [
             [name for action in group._group_actions for name in long_names(action)]  # noqa: SLF001
             for group in parser._mutually_exclusive_groups  # noqa: SLF001
@@ -132,12 +132,13 @@ def long_names(action: argparse.Action) -> list[str]:
     return [name for name in action.option_strings if name.startswith("--")]
 
 
-def option(action: argparse.Action) -> dict[str, object]:
+def option(name: str, action: argparse.Action) -> dict[str, object]:
     """Return what can be said of one option in JSON."""
     kind, choices = action.type, action.choices
     if choices is None and isinstance(kind, type) and issubclass(kind, enum.Enum):
         choices = [member.value for member in kind]
     return {
+        "name": name,
         "nargs": action.nargs,
         "type": None if kind is None else getattr(kind, "__name__", type(kind).__name__),
         "choices": [str(choice) for choice in choices or ()],

@@ -11,14 +11,21 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from .. import codec
 from ..model import Account
+
+T = TypeVar("T")
 
 _ANSWER_BYTES = 1 << 20
 """More than any honest answer; beyond it the script is held to be out of hand."""
 _STDERR_BYTES = 1 << 14
 """How much of the end of standard error is kept, for its last line."""
+
+
+LESS = "answered with less than what was asked for"
+"""Why an answer of the right shape is of no use to whoever asked."""
 
 
 class NoAnswerError(Exception):
@@ -29,13 +36,14 @@ def ask(  # noqa: PLR0913  # what is asked, of whom, and within which bounds
     python: Path,
     script: Path,
     question: object,
+    kind: type[T],
     *,
     deadline: float,
     flags: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     account: Account | None = None,
-) -> dict[str, Any]:
-    """Run `script` in `python` and return what it answers, within `deadline` seconds.
+) -> T:
+    """Run `script` in `python` and return what it answers, a dataclass of that `kind`, within `deadline` seconds.
 
     The script reads the question as JSON from standard input and writes its answer to the file descriptor
     that its one argument names; so whatever prints to standard output or error is no part of the answer.
@@ -53,7 +61,10 @@ def ask(  # noqa: PLR0913  # what is asked, of whom, and within which bounds
             _end(process)
     if not answer:
         raise NoAnswerError(_last_line(stderr) or f"ended without an answer (exit status {process.returncode})")
-    return _decoded(answer)
+    try:
+        return codec.read(kind, answer)
+    except codec.MalformedError as error:
+        raise NoAnswerError(f"answered with something other than what was asked for ({error})") from None
 
 
 def home_of(account: Account | None) -> dict[str, str]:
@@ -113,17 +124,6 @@ def _collect(process: subprocess.Popen[bytes], answer: int, deadline: float) -> 
             if len(read[answer]) > _ANSWER_BYTES:
                 raise NoAnswerError("answered with more than could be an answer")
     return read[answer], read[stderr]
-
-
-def _decoded(answer: bytes) -> dict[str, Any]:
-    """Return the answer's JSON object; raises NoAnswerError if it is none."""
-    try:
-        decoded = json.loads(answer)
-    except ValueError:
-        decoded = None
-    if not isinstance(decoded, dict):
-        raise NoAnswerError("answered with something other than a JSON object")
-    return decoded
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..model import Account, Installation
 from .interpreter import NoAnswerError, ask, home_of
@@ -15,6 +17,11 @@ OWN = "extra_model_paths.yaml"
 DEADLINE = 20.0
 """Seconds for ComfyUI's interpreter."""
 _SCRIPT = Path(__file__).with_name("ask_model_paths.py")
+
+
+@dataclass(frozen=True)
+class _Answer:
+    folders: tuple[Any, ...]
 
 
 def files(directory: Path, arguments: Sequence[str]) -> list[Path]:
@@ -35,12 +42,11 @@ def folders(installation: Installation, named_in: Sequence[Path], account: Accou
     question = [str(file) for file in named_in]
     try:
         answer = ask(
-            installation.python, _SCRIPT, question, deadline=DEADLINE, environment=environment, account=account
+            installation.python, _SCRIPT, question, _Answer, deadline=DEADLINE, environment=environment, account=account
         )
     except NoAnswerError:
         return []
-    named = answer.get("folders")
-    paths = [Path(each) for each in named if isinstance(each, str)] if isinstance(named, list) else []
+    paths = [Path(each) for each in answer.folders if isinstance(each, str)]
     return list(dict.fromkeys(path for path in paths if path.is_absolute()))
 
 

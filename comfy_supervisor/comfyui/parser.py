@@ -10,19 +10,28 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from ..errors import UserError
 from ..model import Account, CommandLine, Installation, Option
-from .interpreter import NoAnswerError, ask, home_of
+from .interpreter import LESS, NoAnswerError, ask, home_of
 from .releases import argument_parser
 
 _SCRIPT = Path(__file__).with_name("ask_parser.py")
 _FLAGS = ("-I", "-B")
 """Isolated from the PYTHON* variables and the user's packages; no ``__pycache__`` in ComfyUI's folder."""
 _MEND = "set it to the Python 3.10 or later that runs ComfyUI"
+
+
+@dataclass(frozen=True)
+class _Answer:
+    options: tuple[Option, ...] = ()
+    exclusive: tuple[tuple[str, ...], ...] = ()
+    refusals: tuple[str, ...] = ()
+    failure: str = ""
+    kind: str = ""
 
 
 def read(installation: Installation, *, account: Account | None = None, deadline: float = 10.0) -> CommandLine:
@@ -33,12 +42,8 @@ def read(installation: Installation, *, account: Account | None = None, deadline
     Raises UserError if the interpreter does not run or the file cannot be executed.
     """
     answer, source = _ask(installation, (), account, deadline)
-    options = {
-        name: Option(name, facts["nargs"], facts["type"], tuple(facts["choices"]), facts["action"])
-        for name, facts in answer["options"].items()
-    }
-    exclusive = tuple(tuple(group) for group in answer["exclusive"])
-    return CommandLine(installation.version, MappingProxyType(options), exclusive, source)
+    options = {option.name: option for option in answer.options}
+    return CommandLine(installation.version, MappingProxyType(options), answer.exclusive, source)
 
 
 def prove(
@@ -54,7 +59,7 @@ def prove(
     a folder exists (``--user-directory``) is not asked: ours are made later. Raises UserError as `read`.
     """
     answer, _ = _ask(installation, argvs, account, deadline)
-    return tuple(" ".join(refusal.split()) for refusal in answer["refusals"])
+    return tuple(" ".join(refusal.split()) for refusal in answer.refusals)
 
 
 def prove_record(command_line: CommandLine, argvs: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -76,27 +81,36 @@ def _refusal(command_line: CommandLine, argv: Sequence[str]) -> str:
 
 def _ask(
     installation: Installation, argvs: Sequence[Sequence[str]], account: Account | None, deadline: float
-) -> tuple[dict[str, Any], str]:
+) -> tuple[_Answer, str]:
     """Ask ComfyUI's interpreter, or ours if that one lacks a module; return the answer and its source."""
     question = {"directory": str(installation.directory), "argvs": [list(argv) for argv in argvs]}
     source = str(installation.directory / "comfy" / "cli_args.py")
 
-    def asked(python: Path) -> dict[str, Any]:
+    def asked(python: Path) -> _Answer:
         environment = {**os.environ, **home_of(account)}
-        return ask(python, _SCRIPT, question, deadline=deadline, flags=_FLAGS, environment=environment, account=account)
+        answer = ask(
+            *(python, _SCRIPT, question, _Answer),
+            deadline=deadline,
+            flags=_FLAGS,
+            environment=environment,
+            account=account,
+        )
+        if not answer.failure and (not answer.options or len(answer.refusals) != len(argvs)):
+            raise NoAnswerError(LESS)
+        return answer
 
     try:
         answer = asked(installation.python)
-        if answer.get("kind") == "import":
+        if answer.kind == "import":
             ours = asked(Path(sys.executable))
-            if "failure" not in ours:
-                return ours, f"{source}, read by {sys.executable} ({installation.python}: {answer['failure']})"
+            if not ours.failure:
+                return ours, f"{source}, read by {sys.executable} ({installation.python}: {answer.failure})"
     except NoAnswerError as error:
         whose = f"as {account.name}: " if account else ""
         text = f'comfyui.python = "{installation.python}": {whose}{error}; {_MEND}'
         raise UserError(text) from None
-    if "failure" in answer:
-        raise UserError(_complaint(installation, answer["failure"], answer["kind"]))
+    if answer.failure:
+        raise UserError(_complaint(installation, answer.failure, answer.kind))
     return answer, source
 
 

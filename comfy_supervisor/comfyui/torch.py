@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..model import Account, Installation
-from .interpreter import NoAnswerError, ask, home_of
+from .interpreter import LESS, NoAnswerError, ask, home_of
 
 _SCRIPT = Path(__file__).with_name("ask_torch.py")
 
@@ -49,16 +49,11 @@ def torch_facts(
     """
     together = {**os.environ, **home_of(account), **(environment or {})}
     try:
-        facts = ask(installation.python, _SCRIPT, None, deadline=deadline, environment=together, account=account)
+        facts = ask(
+            installation.python, _SCRIPT, None, TorchFacts, deadline=deadline, environment=together, account=account
+        )
     except NoAnswerError as error:
         return TorchFacts(error=f"{installation.python}: {error}")
-    return TorchFacts(
-        python=facts["python"],
-        torch=facts.get("torch", ""),
-        cuda=facts.get("cuda", ""),
-        cuda_available=facts.get("cuda_available", False),
-        device_count=facts.get("device_count", 0),
-        device_names=tuple(facts.get("device_names", ())),
-        arch_list=tuple(facts.get("arch_list", ())),
-        error=" ".join(facts.get("error", "").split()),
-    )
+    if not facts.python:
+        return TorchFacts(error=f"{installation.python}: {LESS}")
+    return replace(facts, error=" ".join(facts.error.split()))

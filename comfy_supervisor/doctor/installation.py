@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..comfyui import find
 from ..comfyui.interpreter import NoAnswerError, ask, home_of
@@ -123,6 +123,11 @@ def _modules(patient: Patient) -> dict[str, str]:
     return {option: module for option, module in _NEEDED_BY.items() if option in given}
 
 
+@dataclass(frozen=True)
+class _Answer:
+    missing: tuple[str, ...]
+
+
 def ask_missing(
     python: Path,
     names: Sequence[str],
@@ -137,5 +142,5 @@ def ask_missing(
     """
     question = {"packages": list(names), "modules": list(modules)}
     together = {**os.environ, **home_of(account), **(environment or {})}
-    answer: dict[str, Any] = ask(python, _SCRIPT, question, deadline=20.0, environment=together, account=account)
-    return frozenset(answer["missing"])
+    answer = ask(python, _SCRIPT, question, _Answer, deadline=20.0, environment=together, account=account)
+    return frozenset(answer.missing)

@@ -105,9 +105,9 @@ def cuda(facts: TorchFacts, report: GpuReport) -> Iterator[Finding]:
     while running (PTX); an older major release only with a forward compatibility package. Source: NVIDIA, CUDA
     Compatibility.
     """
-    if report.driver is not Driver.OK or not report.cuda_version:
-        return
     theirs, ours = _numbers(facts.cuda), _numbers(report.cuda_version)
+    if report.driver is not Driver.OK or not theirs or not ours:
+        return
     found = f"driver {report.driver_version} speaks CUDA {report.cuda_version}, torch was built for {facts.cuda}"
     wanted = f"a driver that speaks CUDA {facts.cuda}"
     least = _LEAST_DRIVER.get(theirs[0], "")

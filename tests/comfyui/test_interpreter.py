@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from comfy_supervisor.comfyui.interpreter import NoAnswerError, ask
-from tests.support import is_running, make_program, wait_until
+from tests.support import answering, is_running, make_program, wait_until
 
 PYTHON = Path(sys.executable)
 ECHO = "import json, sys; json.dump({'heard': json.load(sys.stdin)}, open(int(sys.argv[1]), 'w'))"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What ``ECHO`` answers."""
+
+    heard: Any
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What another script might."""
+
+    names: tuple[str, ...]
+    many: int = 0
 
 
 def script(folder: Path, text: str = ECHO) -> Path:
@@ -23,7 +40,7 @@ def script(folder: Path, text: str = ECHO) -> Path:
 
 def reason(python: Path, path: Path, deadline: float = 60.0) -> str:
     with pytest.raises(NoAnswerError) as caught:
-        ask(python, path, None, deadline=deadline)
+        ask(python, path, None, Counted, deadline=deadline)
     return str(caught.value)
 
 
@@ -31,14 +48,14 @@ def reason(python: Path, path: Path, deadline: float = 60.0) -> str:
     "question", [None, {"a": ["ü ☃", "\udcff", "'\"\n"]}, "x" * 500_000], ids=["none", "signs", "long"]
 )
 def test_question_and_answer_arrive_whole(tmp_path: Path, question: object) -> None:
-    assert ask(PYTHON, script(tmp_path), question, deadline=60) == {"heard": question}
+    assert ask(PYTHON, script(tmp_path), question, Heard, deadline=60) == Heard(question)
 
 
 def test_environment_is_passed(tmp_path: Path) -> None:
     path = script(
-        tmp_path, "import json, os, sys; json.dump({'word': os.environ['WORD']}, open(int(sys.argv[1]), 'w'))"
+        tmp_path, "import json, os, sys; json.dump({'heard': os.environ['WORD']}, open(int(sys.argv[1]), 'w'))"
     )
-    assert ask(PYTHON, path, None, deadline=60, environment={"WORD": "ü"}) == {"word": "ü"}
+    assert ask(PYTHON, path, None, Heard, deadline=60, environment={"WORD": "ü"}) == Heard("ü")
 
 
 @pytest.mark.parametrize(
@@ -70,6 +87,32 @@ def test_crash_is_told_by_its_signal(tmp_path: Path) -> None:
     assert reason(PYTHON, path) == "ended without an answer (exit status -11)"
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("no JSON", "Expecting value: line 1 column 1 (char 0)"),
+        ("[" * 100_000, "maximum recursion depth exceeded"),
+        ("[1]", "Counted: not an object"),
+        ("{}", "names: missing"),
+        ('{"names": "a"}', "names: not a list"),
+        ('{"names": [7]}', "names.0: not a text"),
+        ('{"names": [], "many": true}', "many: not a whole number"),
+    ],
+)
+def test_an_answer_of_another_shape_is_none(tmp_path: Path, answer: str, why: str) -> None:
+    """It comes from an interpreter that is not ours."""
+    (tmp_path / "answer").write_text(answer)
+    python = make_program(tmp_path / "python", f'for last; do :; done; cat "{tmp_path}/answer" >"/dev/fd/$last"')
+    said = reason(python, script(tmp_path))
+    assert said.startswith(f"answered with something other than what was asked for ({why}")
+    assert "\n" not in said
+
+
+def test_what_was_not_asked_for_is_passed_over(tmp_path: Path) -> None:
+    python = answering(tmp_path / "python", '{"names": ["a"], "besides": {}}')
+    assert ask(python, script(tmp_path), None, Counted, deadline=60) == Counted(("a",))
+
+
 def test_endless_answer_is_cut_off(tmp_path: Path) -> None:
     path = script(tmp_path, "import os, sys\nwhile True: os.write(int(sys.argv[1]), b'x' * 65536)")
     assert reason(PYTHON, path) == "answered with more than could be an answer"
@@ -97,6 +140,6 @@ def test_nothing_that_it_started_lives_on(tmp_path: Path, then: str, deadline: f
     pids = tmp_path / "pids"
     path = script(tmp_path, FAMILY.format(pids=str(pids), then=then))
     with contextlib.suppress(NoAnswerError):
-        ask(PYTHON, path, None, deadline=deadline)
+        ask(PYTHON, path, None, Heard, deadline=deadline)
     child = int(pids.read_text())
     wait_until(lambda: not is_running(child))

@@ -10,7 +10,7 @@ import pytest
 
 from comfy_supervisor.comfyui import model_paths
 from comfy_supervisor.model import Installation
-from tests.support import make_program
+from tests.support import answering, make_program
 
 EXAMPLE = """
 #comfyui:
@@ -100,8 +100,7 @@ def test_an_interpreter_that_does_not_answer_names_nothing(installation: Install
 def test_of_an_answer_of_any_shape_only_whole_paths_are_believed(
     answer: str, found: list[str], installation: Installation
 ) -> None:
-    strange = f"""for descriptor; do :; done; printf '%s' '{answer}' >"/dev/fd/$descriptor\""""
-    python = make_program(installation.directory / "strange", strange)
+    python = answering(installation.directory / "strange", answer)
     file = installation.directory / "extra.yaml"
     file.write_text("{}")
     assert model_paths.folders(Installation(installation.directory, python, ""), [file], None) == [*map(Path, found)]

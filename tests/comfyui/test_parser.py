@@ -13,7 +13,7 @@ from comfy_supervisor.comfyui.find import find
 from comfy_supervisor.comfyui.parser import prove, read
 from comfy_supervisor.errors import UserError
 from comfy_supervisor.model import Installation, Option
-from tests.support import CLI_ARGS, make_comfyui, make_program, needs_comfyui
+from tests.support import CLI_ARGS, answering, make_comfyui, make_program, needs_comfyui
 
 
 def installation(folder: Path, cli_args: str = CLI_ARGS, python: str = sys.executable) -> Installation:
@@ -172,16 +172,42 @@ def test_interpreter_that_lacks_a_module_is_replaced_by_ours(tmp_path: Path) -> 
     [
         ("echo rubbish; echo not a Python >&2; exit 3", "not a Python"),
         ("exit 3", "ended without an answer (exit status 3)"),
-        (
-            'for last in "$@"; do :; done; echo rubbish >/dev/fd/$last',
-            "answered with something other than a JSON object",
-        ),
     ],
 )
 def test_interpreter_that_is_none(tmp_path: Path, script: str, text: str) -> None:
     python = make_program(tmp_path / "python", script)
     line = problem(installation(tmp_path, python=str(python)))
     assert line == f'comfyui.python = "{python}": {text}; set it to the Python 3.10 or later that runs ComfyUI'
+
+
+OTHER = "answered with something other than what was asked for"
+CPU = '{"name": "--cpu", "nargs": 0, "type": null, "choices": [], "action": "_StoreTrueAction"}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("rubbish", f"{OTHER} (Expecting value: line 1 column 1 (char 0))"),
+        ("[]", f"{OTHER} (_Answer: not an object)"),
+        ("{}", "answered with less than what was asked for"),
+        ('{"options": {"--cpu": {}}}', f"{OTHER} (options: not a list)"),
+        ('{"options": [{"nargs": 1}]}', f"{OTHER} (options.0.name: missing)"),
+        ('{"options": [{"name": "--a", "choices": 7}]}', f"{OTHER} (options.0.choices: not a list)"),
+        (f'{{"options": [{CPU}], "exclusive": [7]}}', f"{OTHER} (exclusive.0: not a list)"),
+        ('{"failure": 7, "kind": "import"}', f"{OTHER} (failure: not a text)"),
+    ],
+)
+def test_interpreter_that_answers_something_else(tmp_path: Path, answer: str, text: str) -> None:
+    python = answering(tmp_path / "python", answer)
+    line = problem(installation(tmp_path, python=str(python)))
+    assert line == f'comfyui.python = "{python}": {text}; set it to the Python 3.10 or later that runs ComfyUI'
+
+
+def test_a_command_line_of_which_nothing_is_said_is_not_proved(tmp_path: Path) -> None:
+    comfyui = installation(tmp_path, python=str(answering(tmp_path / "python", f'{{"options": [{CPU}]}}')))
+    assert "--cpu" in read(comfyui)
+    with pytest.raises(UserError, match="answered with less than what was asked for"):
+        prove(comfyui, [["--cpu"]])
 
 
 @needs_comfyui

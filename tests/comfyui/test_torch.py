@@ -10,7 +10,7 @@ import pytest
 from comfy_supervisor.comfyui.find import find
 from comfy_supervisor.comfyui.torch import TorchFacts, torch_facts
 from comfy_supervisor.model import Installation
-from tests.support import make_program, needs_comfyui
+from tests.support import answering, make_program, needs_comfyui
 
 PYTHON = "{}.{}.{}".format(*sys.version_info)
 
@@ -105,6 +105,27 @@ def test_import_that_crashes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("python", ["/no/such/python", "/"])
 def test_no_interpreter(python: str) -> None:
     assert facts(python).error.startswith(f"{python}: cannot be started: ")
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("7", "TorchFacts: not an object"),
+        ('{"python": 3.11}', "python: not a text"),
+        ('{"python": "3.11.7", "device_count": "2"}', "device_count: not a whole number"),
+        ('{"python": "3.11.7", "device_names": [null]}', "device_names.0: not a text"),
+        ('{"python": "3.11.7", "error": {}}', "error: not a text"),
+    ],
+)
+def test_interpreter_that_answers_something_else(tmp_path: Path, answer: str, why: str) -> None:
+    python = answering(tmp_path / "python", answer)
+    said = f"{python}: answered with something other than what was asked for ({why})"
+    assert facts(python) == TorchFacts(error=said)
+
+
+def test_interpreter_that_says_nothing(tmp_path: Path) -> None:
+    python = answering(tmp_path / "python", "{}")
+    assert facts(python) == TorchFacts(error=f"{python}: answered with less than what was asked for")
 
 
 @needs_comfyui

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,17 @@ class TestPackages:
         found = one(installation.packages(box.meet()))
         assert found.verdict is Verdict.PROBLEM
         assert found.found == "--use-sage-attention is given, and sageattention is missing"
+
+    def test_interpreter_that_answers_something_else(self, box: Machine) -> None:
+        answer = """for last; do :; done; echo '{"missing": 7}' >"/dev/fd/$last\""""
+        script = f'case "$*" in *ask_packages*) {answer} ;; *) exec "{sys.executable}" "$@" ;; esac'
+        python = make_program(box.folder / "python", script)
+        box.configure(comfyui__python=f'"{python}"')
+        found = one(installation.packages(box.meet()))
+        assert (found.verdict, found.found) == (
+            Verdict.PROBLEM,
+            f"{python}: answered with something other than what was asked for (missing: not a list)",
+        )
 
     @needs_comfyui
     def test_real_one(self, box: Machine) -> None:

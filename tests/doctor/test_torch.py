@@ -118,6 +118,9 @@ class TestCuda:
     def test_nothing_is_said_of_a_driver_whose_cuda_is_unknown(self) -> None:
         assert list(torch.cuda(WORKS, driver(""))) == []
 
+    def test_nothing_is_said_of_a_build_whose_cuda_is_no_version(self) -> None:
+        assert list(torch.cuda(replace(WORKS, cuda="of a kind"), driver("12.4"))) == []
+
 
 def test_environment_shows_torch_all_gpus_that_the_instances_have() -> None:
     def visible(*devices: str) -> str:
