@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import statistics
 import threading
 import time
@@ -13,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench.fleet import fleet
+from tests.bench.fleet import fleet, words
 from tests.bench.report import Report, load, note, table
 from tests.cli.service import Service
 from tests.support import wait_until
 
 from .plan import Plan
+from .results import ROOT
 from .soak_faults import LISTENER, Event, Misfortune, Victim
 from .soak_figures import Growth, Watcher
 from .soak_load import Client, Sent, prefix
@@ -28,20 +30,22 @@ QUICK = 1.0
 """Minutes of a quick run."""
 SETTLED = 600.0
 """Seconds until all that was accepted has to be over, afterwards."""
+EVIDENCE = ROOT / "build" / "proof" / "soak"
+"""Where what the service wrote is kept, if something was missed."""
 _UNFINISHED = ("queued", "running")
 _RESTART = {"budget": 1000, "first_delay": 1, "longest_delay": 1}
 """So many faults in a row would else end in a hold, as they ought to."""
 _HOW = f"""\
-{INSTANCES} stand-ins, a pretended GPU each, under one supervisord and one listener with the extension, `health.preset =
-"fast"` (which waits least) and a budget of deaths that does not run out. Each always has work: short jobs, long ones
-with progress, ones that use the CPU without a word, wait for another API or read a model, and its API is slow now and
-then. Half of the time nothing is done to them, and nothing may be restarted; then faults at random strike each of them,
-one after the other (a stall and held answers one instance at a time, since what befalls several alike is no fault of
-theirs; and without jobs for another API, which may stall for twenty minutes), and none of its jobs may be lost: each
-that was accepted is in the journal (`comfy-supervisor jobs list --all`) as done, and has left its file; or as failed;
-or as set aside. Flat: between the median of the first third and that of the last, after a quarter of the time, a figure
-has grown by no more than is tolerated; logs, incidents and ComfyUI's output, which are bounded otherwise, are left
-out."""
+{INSTANCES} stand-ins, a pretended GPU each, under one supervisord and one listener with the extension, `health.preset
+= "fast"` (which waits least) and a budget of deaths that does not run out. Each always has work: short jobs, long
+ones with progress, ones that use the CPU without a word, wait for another API or read a model, and its API is slow
+now and then. Half of the time nothing is done to them, and nothing may be restarted; then faults at random strike
+each of them, one after the other (a stall and held answers one instance at a time, since what befalls several alike
+is no fault of theirs; while its listener finds it well, and without jobs for another API: a start may take ten
+minutes, and such a job twenty), and none of its jobs may be lost: each that was accepted is in the journal
+(`comfy-supervisor jobs list --all`) as done, and has left its file; or as failed; or as set aside. Flat: between the
+median of the first third and that of the last, after a quarter of the time, a figure has grown by no more than is
+tolerated; logs, incidents and ComfyUI's output, which are bounded otherwise, are left out."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,16 @@ def measure(plan: Plan) -> Report:
     with fleet(INSTANCES, health={"preset": "fast"}, restart=_RESTART, jobs=jobs) as service:
         victims = [Victim(service, place, sent) for place in range(INSTANCES)]
         honest = _half("honest work, no fault", seconds, victims, plan.seed, faults=False)
-        kinds = dict(sent.kinds)
+        kinds, missed = dict(sent.kinds), _settle(service)
         faulty = _half("the same, and faults at random", seconds, victims, plan.seed + 1, faults=True)
-        _settle(service)
+        missed += _settle(service)
         found = _account(service, sent)
+        missed += [*_missed(honest, faulty), *found.missed]
+        if missed:
+            _keep_evidence(service.state)
     parts = [f"{_HOW} Load {before} → {load()}.", _halves((honest, faulty)), _work(kinds), _faults(faulty.events)]
     parts += [found.text, *(f"{half.name}:\n\n{_flat(half.growths)}" for half in (honest, faulty))]
-    return Report("\n\n".join(parts), [*_missed(honest, faulty), *found.missed])
+    return Report("\n\n".join(parts), missed)
 
 
 def _half(name: str, seconds: float, victims: Sequence[Victim], seed: int, *, faults: bool) -> Half:
@@ -101,12 +108,25 @@ def _processes(service: Service) -> Mapping[str, int]:
     return {name: service.info(name).pid for name in names}
 
 
-def _settle(service: Service) -> None:
-    """Wait until all that was accepted is over."""
+def _settle(service: Service) -> list[str]:
+    """Wait until all that was accepted is over; return what was missed."""
     note("soak: waiting for what is left")
-    for place in range(INSTANCES):
-        service.wait_for_api(service.port + place, 60.0)
-    wait_until(lambda: not any(job["state"] in _UNFINISHED for job in _jobs(service)), SETTLED, "all jobs are over")
+    try:
+        wait_until(lambda: not any(job["state"] in _UNFINISHED for job in _jobs(service)), SETTLED)
+    except AssertionError:
+        return [f"soak: jobs are left after {SETTLED:.0f} s: {', '.join(words(service))}"]
+    return []
+
+
+def _keep_evidence(state: Path) -> None:
+    """Keep what was written down, for whoever wants to know why something was missed."""
+    shutil.rmtree(EVIDENCE, ignore_errors=True)
+    for file in state.rglob("*"):
+        if file.suffix in (".json", ".jsonl", ".log"):
+            target = EVIDENCE / file.relative_to(state)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    note(f"soak: how it came is in {EVIDENCE}")
 
 
 def _jobs(service: Service) -> list[dict[str, Any]]:

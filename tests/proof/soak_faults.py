@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -39,6 +40,11 @@ class Victim:
     def pid(self) -> int:
         """Return its process; 0: there is none."""
         return self.service.info(f"comfyui:gpu{self.place}").pid
+
+    def is_well(self) -> bool:
+        """Tell whether the listener has seen this process work: before that, it is given the time of a start."""
+        told = json.loads((self.service.state / f"gpu{self.place}" / "status.json").read_text())
+        return told["pid"] == self.pid() and told["word"] in ("IDLE", "BUSY")
 
     def order(self, **order: object) -> None:
         """Have the stand-in do something wrong."""
@@ -87,11 +93,13 @@ class Misfortune(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Strike, wait for the recovery, and strike again."""
+        """Strike what is well, wait for the recovery, and strike again."""
         while not self.over.wait(self.chance.uniform(2, 6)):
             if self.chance.random() < _LISTENER_OFTEN:
                 self._kill_listener()
             fault = self.chance.choice(list(FAULTS))
+            if not self.victim.is_well():
+                continue
             if fault not in _ALIKE:
                 self._strike(fault)
             elif self.one.acquire(blocking=False):
@@ -104,6 +112,7 @@ class Misfortune(threading.Thread):
         self.join()
 
     def _strike(self, fault: str) -> None:
+        """Have something go wrong, and wait until that is over."""
         pid = self.victim.pid()
         with suppress(requests.RequestException):  # who can't be told to go wrong does not
             FAULTS[fault](self.victim)
