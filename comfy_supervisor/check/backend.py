@@ -17,6 +17,7 @@ from .line import Line, fails, holds
 ITEM = "backend"
 _NO_PROMPT = 400
 _FORBIDDEN = 403
+_MEND_DOWN = "comfy-supervisor status, logs"
 _UNQUEUED = {"number": 0}
 """What ``POST /prompt`` refuses with 400, having queued nothing: it has no ``prompt``. The number keeps ComfyUI's own
 counter where it is (server.py: ``post_prompt``)."""
@@ -61,10 +62,11 @@ def _asked(scheme: str, host: str, port: int) -> str:
     return "" if answer.ready else answer.error
 
 
-def judge(found: Reach, rendered: Sequence[str], wanted: Sequence[str]) -> Line:
+def judge(found: Reach, rendered: Sequence[str], wanted: Sequence[str], *, runs: bool = True) -> Line:
     """Say whether a backend need not be changed.
 
-    ``rendered``: where it was told to listen; ``wanted``: where the settings want it to.
+    ``rendered``: where it was told to listen; ``wanted``: where the settings want it to; ``runs``: whether there is a
+    process that could.
     """
     figures = {"url": found.url, "answers": dict(found.answers), "post_status": found.posted, "origin": found.origin}
     silent = [(host, trouble) for host, trouble in found.answers if trouble]
@@ -77,6 +79,7 @@ def judge(found: Reach, rendered: Sequence[str], wanted: Sequence[str]) -> Line:
     if len(silent) == len(found.answers) or strangers:
         told = ", ".join(f"{host} ({trouble})" for host, trouble in strangers or silent)
         mend = "comfyui.listen must have 127.0.0.1; ss -ltnp shows who else is at that port"
+        mend = mend if runs or strangers else _MEND_DOWN
         return fails(ITEM, f"{found.url} does not reach it: {told}", mend, figures=figures)
     if found.posted != _NO_PROMPT:
         return fails(ITEM, *_refused(found), figures=figures)

@@ -75,9 +75,10 @@ def _of_instance(loaded: Loaded, service: Service, row: Status, wishes: Wishes) 
     yield latency.judge(latency.measure(instance.url), row.answer.queue)
     yield recovery.judge(row, section, wanted=service.watched, now=now)
     others = [logs.look(file) for file in (service.log, service.health_log) if file]
-    yield logs.judge(logs.look(instance.log), others, section, started=now - row.uptime, now=now)
+    began = now - row.uptime if row.pid else 0.0
+    yield logs.judge(logs.look(instance.log), others, section, started=began, now=now)
     reach = backend.look(instance, settings.comfyui.cors_origin)
-    yield backend.judge(reach, instance.addresses, _addresses(settings, service, instance))
+    yield backend.judge(reach, instance.addresses, _addresses(settings, service, instance), runs=bool(row.pid))
     if wishes.prove:
         yield proof.prove(rpc.Supervisor(service.url), instance)
     if wishes.workflow is not None:

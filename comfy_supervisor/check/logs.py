@@ -40,7 +40,8 @@ def judge(own: Log, others: Sequence[Log], program: Mapping[str, str], *, starte
     """Say whether there are logs to go by.
 
     ``own``: the instance's, of which ``program`` is the section in supervisord's configuration; ``others``:
-    supervisord's and the health listener's; ``started``: when the life began. Times are seconds since the epoch.
+    supervisord's and the health listener's; ``started``: when the life began, 0: there is none. Times are seconds since
+    the epoch.
     """
     most, kept = _rotation(program)
     figures = {

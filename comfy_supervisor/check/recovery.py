@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ..programs import LISTENER
-from ..status import HELD, Status
+from ..status import DOWN, HELD, Status
 from .line import Line, fails, holds, unknown
 
 ITEM = "restart"
@@ -44,7 +44,8 @@ def _troubles(row: Status, program: Mapping[str, str], wanted: bool) -> Iterator
     """Yield what stands in a restart's way, with its mend; what matters most first."""
     name, health = row.instance.program, row.health
     if not row.pid:
-        yield f"is {row.state}: {row.text or 'it stays so until somebody starts it'}", f"comfy-supervisor start {name}"
+        start = "" if row.state == DOWN else f"comfy-supervisor start {name}"  # what is DOWN, the text says how to mend
+        yield f"is {row.state}: {row.text or 'it stays so until somebody starts it'}", start
     if program.get("autorestart") != "true":
         yield f"supervisord does not start it again: autorestart={program.get('autorestart', '')}", _APPLY
     if _LAUNCHER not in program.get("command", "").split():

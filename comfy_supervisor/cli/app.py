@@ -133,9 +133,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def usage(error: click.ClickException) -> str:
     """Return what click has to say of a command line, in one line as all our errors are."""
     text = " ".join(error.format_message().split()).rstrip(".")
-    text = text[:1].lower() + text[1:]
+    text = text[:1].lower() + text[1:].replace(". Did you mean", "; did you mean").replace(
+        ". Choose from", "; choose from"
+    )
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{text}; {context.command_path} --help tells more" if context else text
+    return f"{text}{'' if text.endswith('?') else ';'} {context.command_path} --help tells more" if context else text
 
 
 def _complain(error: UserError) -> int:

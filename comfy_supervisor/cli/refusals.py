@@ -12,6 +12,7 @@ from pathlib import Path
 from .. import machine, programs
 from ..comfyui import find
 from ..comfyui.interpreter import NoAnswerError
+from ..comfyui.pythons import installing
 from ..errors import UserError
 from ..launch import orphans, ports
 from ..model import Account, Instance
@@ -110,7 +111,7 @@ def _refuse_without_torch(
     if lacking:
         raise UserError(
             f'comfyui.python = "{python}": has no torch, without which ComfyUI does not start; set it to the Python '
-            f"that has it, or: {python} -m pip install -r {directory / 'requirements.txt'}"
+            f"that has it, or: {installing(python, directory)}"
         )
 
 

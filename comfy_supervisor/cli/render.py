@@ -28,7 +28,7 @@ FRAGMENT = "comfyui.conf"
 @click.option("--diff", is_flag=True, help="Show what changes; with --check, or while writing it.")
 @with_settings
 def command(loaded: Loaded, output: str | None, stdout: bool, fragment: bool, check: bool, diff: bool) -> int:
-    """It is proved before it is written: every flag with ComfyUI's own parser, every value with supervisord's.
+    """Every flag is proved with ComfyUI's own parser, every value with supervisord's.
 
     A running supervisord goes on as it is; comfy-supervisor apply takes the new file over. A running health listener
     takes its limits over at once. Only to look: --check --diff.

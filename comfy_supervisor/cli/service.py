@@ -58,7 +58,10 @@ def install(
     no_start: bool,
     into: str | None,
 ) -> int:
-    """Done again, it takes what has changed over. A unit of that name that is not ours is kept aside."""
+    """Write the unit, enable it and start it.
+
+    Done again, it takes what has changed over. A unit of that name that is not ours is kept aside.
+    """
     refuse_elsewhere(loaded)
     if into:
         return _into(ctx, loaded, into, look_only=dry_run or print_it)
@@ -227,7 +230,7 @@ def _asks(name: str, summary: str, *options: str) -> None:
 
 
 _asks("start", "Have systemd start it.")
-_asks("stop", "Have systemd stop it, ComfyUI and supervisord; at the next boot it starts again.")
+_asks("stop", "Have systemd stop it, until the next boot.")
 _asks("restart", "Have systemd stop and start it.")
 _asks("status", "Show what systemd knows of it.", "--no-pager")
 
@@ -237,6 +240,9 @@ _asks("status", "Show what systemd knows of it.", "--no-pager")
 @click.option("-f", "--follow", is_flag=True, help="Go on showing what is added.")
 @click.option("-n", "--lines", type=click.IntRange(0), default=50, show_default=True, help="How many from the end.")
 def logs(user: bool, follow: bool, lines: int) -> None:
-    """What it says itself, from systemd's journal; ComfyUI's own log: comfy-supervisor logs."""
+    """Show what it says itself, from systemd's journal.
+
+    ComfyUI's own log: comfy-supervisor logs.
+    """
     options = ("--no-pager", "--lines", str(lines), *(["--follow"] if follow else []))
     Systemd(user).become("journalctl", "--unit", UNIT, *options)

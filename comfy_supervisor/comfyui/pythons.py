@@ -13,6 +13,8 @@ from pathlib import Path
 from ..errors import UserError
 
 _CONDA_HOMES = ("miniconda3", "anaconda3", "miniforge3")
+_SYSTEMS = (Path("/usr/bin"), Path("/bin"))
+"""Where the system's own Python is, whose pip refuses to install anything (PEP 668)."""
 
 
 def choose_python(python: str, directory: Path, environ: Mapping[str, str], home: Path, cwd: Path) -> Path:
@@ -31,6 +33,17 @@ def choose_python(python: str, directory: Path, environ: Mapping[str, str], home
             " set it to the Python that runs ComfyUI"
         )
     return found
+
+
+def installing(python: Path, directory: Path = Path()) -> str:
+    """Return the command that installs what the ComfyUI in `directory`, by default the working one, requires.
+
+    For the system's Python that is into an environment beside ComfyUI, where it is found then.
+    """
+    file, own = directory / "requirements.txt", directory / "venv"
+    if python.parent in _SYSTEMS:
+        return f"{python} -m venv {own} && {own}/bin/python -m pip install -r {file}"
+    return f"{python} -m pip install -r {file}"
 
 
 def interpreters(

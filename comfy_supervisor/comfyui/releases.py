@@ -47,10 +47,10 @@ def nearest(version: str) -> CommandLine:
     A version older than all gets the oldest record; one that is unknown (empty, ``master``) the newest.
     """
     releases = tuple(known().values())
-    wanted = _numbers(version)
+    wanted = numbers(version)
     if not wanted:
         return releases[-1]
-    older = [release for release in releases if _numbers(release.version) <= wanted]
+    older = [release for release in releases if numbers(release.version) <= wanted]
     return older[-1] if older else releases[0]
 
 
@@ -151,7 +151,7 @@ def _command_line(version: str, record: Mapping[str, Any]) -> CommandLine:
     )
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def numbers(version: str) -> tuple[int, ...]:
     """Return the three numbers that a version begins with: ``v0.22-5-gabc`` gives (0, 22, 0)."""
     found = re.match(r"v?(\d+)(?:\.(\d+))?(?:\.(\d+))?", version.strip())
     return tuple(int(number or 0) for number in found.groups()) if found else ()

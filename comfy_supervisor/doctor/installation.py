@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..comfyui import find
 from ..comfyui.interpreter import NoAnswerError, ask, home_of
+from ..comfyui.releases import numbers
 from ..fallback import KEPT
 from ..model import Account, Installation
 from . import finding
@@ -23,8 +24,10 @@ _TOLERATED = frozenset({"comfyui-workflow-templates", "comfyui-embedded-docs", "
 """Without these ComfyUI starts, and lacks templates, help, its database or some nodes; without any other it ends.
 
 Seen on 0.3.64 and 0.33.0, started with each requirement in turn made impossible to import; 0.3.64 does without
-torchaudio and SQLAlchemy, too.
+SQLAlchemy, too.
 """
+_ONCE_TOLERATED = {"torchaudio": (0, 16, 0)}
+"""What ComfyUI did without up to a release: 0.3.64, 0.4.0 and 0.16.0 lack some nodes then, and 0.33.0 ends."""
 _NEEDED_BY = {"--use-sage-attention": "sageattention", "--use-flash-attention": "flash_attn"}
 """Options with which ComfyUI exits at its start if a module is missing (comfy/ldm/modules/attention.py)."""
 
@@ -57,7 +60,7 @@ def packages(patient: Patient) -> Iterator[Finding]:
     installation = patient.asked
     if installation is None or isinstance(patient.accepted, Exception):
         return
-    needed, optional = requirements(installation.directory)
+    needed, optional = requirements(installation.directory, installation.version)
     modules = _modules(patient)
     try:
         missing = ask_missing(
@@ -94,8 +97,8 @@ def judge(
         yield finding.ok("packages", f"all {len(needed) + len(optional)} requirements are installed", wanted)
 
 
-def requirements(directory: Path) -> tuple[list[str], list[str]]:
-    """Return the names in ComfyUI's requirements.txt: what it can't do without, and the rest.
+def requirements(directory: Path, version: str = "") -> tuple[list[str], list[str]]:
+    """Return the names in ComfyUI's requirements.txt: what this version of it can't do without, and the rest.
 
     torch is left to a check of its own.
     """
@@ -105,8 +108,14 @@ def requirements(directory: Path) -> tuple[list[str], list[str]]:
         return [], []
     essential, *others = _OPTIONAL.split(text, maxsplit=1)
     needed = [name for name in _names(essential) if name != "torch"]
-    tolerated = [name for name in needed if name in _TOLERATED]
-    return [name for name in needed if name not in _TOLERATED], [*tolerated, *_names("".join(others))]
+    tolerated = [name for name in needed if name in _TOLERATED or _is_tolerated_by(version, name)]
+    return [name for name in needed if name not in tolerated], [*tolerated, *_names("".join(others))]
+
+
+def _is_tolerated_by(version: str, name: str) -> bool:
+    """Tell whether a release is so old that it did without a package; an unknown one counts as a new one."""
+    known = numbers(version)
+    return bool(known) and known <= _ONCE_TOLERATED.get(name, ())
 
 
 def _names(text: str) -> list[str]:

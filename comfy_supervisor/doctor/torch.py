@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .. import fallback
+from ..comfyui.pythons import installing
 from ..comfyui.torch import TorchFacts, torch_facts
 from ..model import Driver, GpuReport, Invocation
 from . import finding
@@ -67,7 +68,7 @@ def torch(facts: TorchFacts, interpreter: Path, gpus: int) -> Iterator[Finding]:
     """Judge torch: that it is there, and sees as many GPUs as there are instances on one (0: all on the CPU)."""
     wanted = "torch with CUDA" if gpus else "torch"
     if not facts.torch:
-        mend = f"{interpreter} -m pip install -r requirements.txt, in ComfyUI's folder"
+        mend = f"{installing(interpreter)}, in ComfyUI's folder"
         yield finding.problem("torch", f"can't be imported: {facts.error}", wanted, mend)
         return
     if gpus and not facts.cuda:

@@ -127,7 +127,11 @@ class TestNotRunning:
         assert failing(lines) >= {"cuda", "api", "restart", "backend"}
         assert "STOPPED" in lines["restart"]["found"]
         service.ok("down")
-        assert "supervisord isn't running" in check(service)[1]["restart"]["found"]
+        lines = check(service)[1]
+        assert "supervisord isn't running; comfy-supervisor up starts it" in lines["restart"]["found"]
+        assert not lines["restart"]["mend"], "to start what has no supervisord would be refused"
+        assert lines["logs"]["verdict"] == "holds"
+        assert lines["backend"]["mend"] == "comfy-supervisor status, logs"
 
     def test_nothing_is_rendered(self, service: Service) -> None:
         assert "nothing is rendered yet" in service.refused("check")

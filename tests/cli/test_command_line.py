@@ -80,6 +80,15 @@ class TestExitCodes:
         assert told.endswith(f"; comfy-supervisor {words.split(maxsplit=1)[0]} --help tells more\n")
         assert told.count("\n") == 1
 
+    def test_the_option_that_was_meant_is_asked_for_in_the_same_line(self, service: Service) -> None:
+        """The version of click has its say in the quotes."""
+        told = service.refused("status", "--jsn").replace("'", "").replace("option:", "option")
+        assert told == "error: no such option --jsn; did you mean --json? comfy-supervisor status --help tells more\n"
+
+    @pytest.mark.parametrize("group", ["service", "jobs", "incidents"])
+    def test_each_verb_is_listed_with_its_whole_summary(self, service: Service, group: str) -> None:
+        assert "..." not in service.ok(group, "--help").partition("Commands:")[2]
+
     def test_without_a_command_the_help_is_shown(self, service: Service) -> None:
         assert service.refused() == service.ok("--help")
 

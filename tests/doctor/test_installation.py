@@ -117,6 +117,13 @@ class TestPackages:
         assert one(installation.packages(box.meet())).verdict is Verdict.OK
 
 
+@pytest.mark.parametrize(("version", "needed"), [("0.3.64", False), ("0.16.0", False), ("0.33.0", True), ("", True)])
+def test_what_only_newer_releases_end_without(tmp_path: Path, version: str, needed: bool) -> None:
+    (tmp_path / "requirements.txt").write_text("torchaudio\naiohttp\n")
+    found = installation.requirements(tmp_path, version)
+    assert found == ((["torchaudio", "aiohttp"], []) if needed else (["aiohttp"], ["torchaudio"]))
+
+
 def test_requirements(tmp_path: Path) -> None:
     """torch has a check of its own; what is for other platforms does not count."""
     assert installation.requirements(tmp_path) == ([], [])

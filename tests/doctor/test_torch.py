@@ -65,6 +65,8 @@ def test_no_torch() -> None:
     assert found.verdict is Verdict.PROBLEM
     assert "No module named 'torch'" in found.found
     assert found.mend.startswith(f"{PYTHON} -m pip install")
+    system = one(torch.torch(facts, Path("/usr/bin/python3"), gpus=0)).mend
+    assert system.startswith("/usr/bin/python3 -m venv venv && venv/bin/python -m pip install -r requirements.txt")
 
 
 @pytest.mark.parametrize(

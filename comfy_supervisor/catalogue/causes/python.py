@@ -58,11 +58,11 @@ ENTRIES = (
     Entry(
         "custom_node_import_failed",
         "warning",
-        "The custom node package {node} could not be imported ({reason}). ComfyUI runs without it: only workflows "
-        "that "
-        "need its nodes fail.",
-        f"Install what it lacks with the interpreter of comfyui.python ({_PIP} -r requirements.txt in the package's "
-        "folder), update it, or move its folder out of custom_nodes. The same with plain ComfyUI.",
+        "The nodes of {node} could not be imported ({reason}). ComfyUI runs without them: only workflows that need "
+        "them fail.",
+        f"Install what they lack with the interpreter of comfyui.python ({_PIP} -r requirements.txt in the package's "
+        "folder; in ComfyUI's, for its own in comfy_extras), update the package, or move its folder out of "
+        "custom_nodes. The same with plain ComfyUI.",
         "ComfyUI's nodes.py (load_custom_node), every release",
         (
             Signature(
@@ -76,6 +76,6 @@ ENTRIES = (
                 ANYWHERE,
             ),
         ),
-        words={"node": "named in the log", "reason": "the lines above say why"},
+        words={"node": "a package that the log names", "reason": "the lines above say why"},
     ),
 )
