@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -76,6 +77,8 @@ class Server(Protocol):
     """Why the queue could not be read when it was asked for last, which will not end by itself; empty: it could be."""
     strange: int
     """How many jobs in it had a form that is not known."""
+    took: float
+    """Seconds that it took to be read."""
 
     def queue(self) -> Queue | None:
         """Return the unfinished jobs."""
@@ -98,10 +101,14 @@ class Comfy:
         """Why the queue could not be read when it was asked for last, which will not end by itself; empty: it could."""
         self.strange = 0
         """How many jobs in it had a form that is not known."""
+        self.took = 0.0
+        """Seconds that it took to be read."""
 
     def queue(self) -> Queue | None:
         """Return the unfinished jobs; None: can't be told."""
+        began = time.monotonic()
         status, body = self._answer("/queue")
+        self.took = time.monotonic() - began
         if not status:
             return None
         found = _queue(body) if status == _OK else f"is answered with HTTP {status}"

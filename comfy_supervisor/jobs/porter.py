@@ -316,8 +316,8 @@ class Porter:
             followed = snapshot.follow(self._journal, self._comfy, life, partial(goes_on, seen.process))
             self._work = seen.work if followed else None
             self._tell_of_strange(life)
-            over = time.monotonic()
-            self._next_look = (over + (over - now) / _SHARE, over + max(_UNCHANGED, (over - now) / _SHARE))
+            over, spared = time.monotonic(), self._comfy.took / _SHARE
+            self._next_look = (over + spared, over + max(_UNCHANGED, spared))
 
     def _tell_of_strange(self, life: Life) -> None:
         strange = self._comfy.strange

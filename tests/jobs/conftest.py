@@ -27,6 +27,7 @@ class Server:
     history: dict[str, Ending] = field(default_factory=dict)
     unread: str = ""
     strange: int = 0
+    took: float = 0.0
     told: bool = True
     """Whether it answers what it is asked."""
     replies: list[Reply] = field(default_factory=list)

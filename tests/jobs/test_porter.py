@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -289,6 +290,26 @@ def test_a_look_without_an_answer_is_none(carried: Carried, kept: Kept, server: 
     wait_until(lambda: "queue" in server.asked)
     server.told = True
     wait_until(lambda: kept.journal.job("a"), porter._UNCHANGED / 3)
+
+
+@pytest.mark.parametrize(("took", "is_soon"), [(0.0, True), (100.0, False)])
+def test_comfyui_is_spared_looks_that_take_it_long_and_not_for_a_slow_disk(
+    carried: Carried, kept: Kept, server: Server, took: float, is_soon: bool
+) -> None:
+    journal, server.took = carried.porter._journal, took
+    begin_life = journal.begin_life
+
+    def slowly(process: Process, now: float) -> Life:
+        time.sleep(0.5)
+        return begin_life(process, now)
+
+    journal.begin_life = slowly  # type: ignore[method-assign]
+    carried.porter.see(SEEN)
+    wait_until(lambda: "queue" in server.asked)
+    server.items = {"a": [0.0, "a", {}, {}, []]}
+    carried.porter.see(replace(SEEN, work="moved"))
+    with nullcontext() if is_soon else pytest.raises(AssertionError, match="not within"):
+        wait_until(lambda: kept.journal.job("a"), 0.5 / porter._SHARE / 2 if is_soon else 0.5)
 
 
 @pytest.mark.parametrize("witness", ["extension", "listener"])

@@ -567,7 +567,7 @@ class World:
         porter._journal.accept = accepted  # type: ignore[method-assign]
         self.faulty("listener", porter._journal, LISTENER)
         asked = {"queue": self._queue, "ended": self._ended, "submit": self._submitted_again, "close": lambda: None}
-        porter._comfy = cast("comfy.Comfy", SimpleNamespace(**asked, unread="", strange=0))
+        porter._comfy = cast("comfy.Comfy", SimpleNamespace(**asked, unread="", strange=0, took=0.0))
         return porter
 
     def turn(self, seconds: float = 3.0) -> None:
