@@ -9,6 +9,7 @@ from typing import Any
 
 from ..jobs.comfy import submission
 from ..jobs.job import FINISHED, Job, State, Waits
+from ..jobs.words import charges
 from ..launch.lastword import printable
 from .common import duration
 from .kept import Found
@@ -21,16 +22,6 @@ REASONS = {
     Waits.NEVER: 'jobs.replay is "never"',
     Waits.ASKED_FOR: 'jobs.replay is "crash", and the stop was asked for',
 }
-
-
-def charges(job: Job) -> str:
-    """Return the deaths of ComfyUI that a job has to do with; empty: none."""
-    told = (_deaths("suspected of", job.suspect), _deaths("ran at", job.victim))
-    return ", ".join(filter(None, told))
-
-
-def _deaths(how: str, count: int) -> str:
-    return f"{how} {count} death{'s' if count > 1 else ''}" if count else ""
 
 
 def waits_for(job: Job) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from . import fate, snapshot
+from . import fate, snapshot, words
 from .comfy import Comfy
 from .fate import Policy
-from .job import Guilt, Job, Life, Process, State, Waits, token
+from .job import Guilt, Job, Life, Process, State, token
 from .journal import DamagedError, Journal, JournalError
 from .replay import Replay
 from .running import goes_on
@@ -109,10 +109,8 @@ class Porter:
         self._trouble = ""
         self._is_outside = False
         """Whether jobs are known only from looks at the queue."""
-        self._handed_over = ""
-        """The life of which it was said last that the extension has left it to us …"""
-        self._strange = ""
-        """… and that some of its jobs can't be followed."""
+        self._said: dict[str, str] = {}
+        """By its text, of which life something was said last that is said once of each."""
         self._ended = False
 
     def start(self) -> None:
@@ -229,12 +227,20 @@ class Porter:
         life = self._life(seen.process, now - self._answers_since)
         if life is None or not self._settled(life, seen, now - self._answers_since):
             return
+        if self._carried(life, seen, now):
+            self._calm, self._calm_until = state, now + _CALM
+        self._prune(now)
+
+    def _carried(self, life: Life, seen: Sighting, now: float) -> bool:
+        """Follow what nobody within a life follows, and submit again what is to be; return whether all is done."""
+        self._take_back(life)
         self._is_outside = life.witness == "listener"
         if self._is_outside:
             self._look(life, seen, now)
-        looked = life.witness == "extension" or self._work == seen.work
-        if seen.ready and self._replayed(life, now) and looked:
-            self._calm, self._calm_until = state, now + _CALM
+        looked = not self._is_outside or self._work == seen.work
+        return seen.ready and self._replayed(life, now) and looked
+
+    def _prune(self, now: float) -> None:
         if now - self._pruned >= _PRUNE:
             self._pruned = now
             self._journal.prune(self._ward.history)
@@ -245,21 +251,28 @@ class Porter:
         if not goes_on(process):
             return None  # it was seen before: whose life that is, the next sighting tells
         if newest and newest.is_of(process) and newest.may_have(process.image):
-            if newest.is_handed_over and newest.token != self._handed_over:
-                self._handed_over = newest.token
-                self._say_outside("our extension does not know the form of this ComfyUI's jobs")
+            if newest.is_handed_over:
+                self._say_once(newest, self._outside("our extension does not know the form of this ComfyUI's jobs"))
             return newest
         if self._ward.extension and answers_for < _LATE:
             return None
         life = self._journal.begin_life(process, time.time())
         if self._ward.extension:
-            self._say_outside("ComfyUI runs without our extension")
+            self._say_once(life, self._outside("ComfyUI runs without our extension"))
         return life
 
-    def _say_outside(self, why: str) -> None:
+    def _outside(self, why: str) -> str:
+        """Return what it means that a life's jobs are followed from outside, and why they are."""
         looks = f"{self._ward.seen_every + _TURN:g} s apart, or {1 / _SHARE:g} times as long as it takes to be read"
         known = f"its jobs are known only from looks at its queue, {looks}"
-        self._say(f"{why}: {known}: what has come since the last one dies with it")
+        return f"{why}: {known}: what has come since the last one dies with it"
+
+    def _say_once(self, life: Life, text: str) -> None:
+        """Say something of a life, once; figures that change make no other text of it."""
+        about = text.lstrip("0123456789")
+        if self._said.get(about) != life.token:
+            self._said[about] = life.token
+            self._say(text)
 
     def _settled(self, life: Life, seen: Sighting, answers_for: float) -> bool:
         """Decide on what dead lives have left behind; return False if it is not known yet how one ended."""
@@ -274,15 +287,20 @@ class Porter:
             guilt = guilt or Guilt.VICTIM
             before: dict[int, Job] = {}
             jobs = self._journal.settle(dead, guilt, partial(self._fate, guilt, before))
-            self._tell(dead, guilt, jobs)
+            for text in words.of_end(dead, guilt, jobs):
+                self._say(text)
             self._told(dead, [(before[job.seq], job) for job in jobs])
-        if self._journal.obedient():
-            decide = partial(fate.after_obeying, policy=self._policy, now=time.time())
-            before = {job.seq: job for job in self._journal.in_queue(life)}
-            for job in self._journal.take_back(decide):
-                self._say(f"job {job.prompt_id} gave up when asked; {_told(job)}")
-                self._told(life, [(before.get(job.seq, job), job)])
         return True
+
+    def _take_back(self, life: Life) -> None:
+        """Decide on what stood still, and gave up when the listener asked it to."""
+        if not self._journal.obedient():
+            return
+        decide = partial(fate.after_obeying, policy=self._policy, now=time.time())
+        before = {job.seq: job for job in self._journal.in_queue(life)}
+        for job in self._journal.take_back(decide):
+            self._say(f"job {job.prompt_id} gave up when asked; {words.of_job(job)}")
+            self._told(life, [(before.get(job.seq, job), job)])
 
     def _guilt(self, dead: Life, current: Life) -> Guilt | None:
         """Return what the end of a life says of its job, where the listener did not end it; None: not known yet."""
@@ -296,34 +314,17 @@ class Porter:
         before[job.seq] = job
         return fate.after_death(job, guilt, self._policy, time.time())
 
-    def _tell(self, dead: Life, guilt: Guilt, jobs: list[Job]) -> None:
-        """Say what becomes of the jobs of a dead life."""
-        queued = [job for job in jobs if job.state is State.QUEUED and not job.waits]
-        why = f" ({dead.cause})" if dead.cause else ""
-        counts = f"{len(queued)} of its {len(jobs)} jobs"
-        self._say(f"ComfyUI's process {dead.pid} has ended{why}: {counts} are queued again")
-        if lacking := sum(bool(job.secrets) for job in queued):
-            without = "the API keys that came with them, which are not kept: nodes that need one will fail"
-            self._say(f"{lacking} of them without {without}")
-        for job in jobs:
-            if job.suspect or job.victim or job.state is not State.QUEUED:
-                self._say(f"job {job.prompt_id}, {guilt.value} of that end: {_told(job)}")
-
     def _look(self, life: Life, seen: Sighting, now: float) -> None:
         """Look at the queue from outside, soon after it has moved, and rarely otherwise: the answer may be long."""
         moved, unmoved = self._next_look
         if seen.process and now >= (moved if seen.work != self._work else unmoved):
             followed = snapshot.follow(self._journal, self._comfy, life, partial(goes_on, seen.process))
             self._work = seen.work if followed else None
-            self._tell_of_strange(life)
+            if strange := self._comfy.strange:
+                form = "a form that is not known here, and die with ComfyUI"
+                self._say_once(life, f"{strange} of the jobs in /queue have {form}")
             over, spared = time.monotonic(), self._comfy.took / _SHARE
             self._next_look = (over + spared, over + max(_UNCHANGED, spared))
-
-    def _tell_of_strange(self, life: Life) -> None:
-        strange = self._comfy.strange
-        if strange and self._strange != life.token:
-            self._strange = life.token
-            self._say(f"{strange} of the jobs in /queue have a form that is not known here, and die with ComfyUI")
 
     def _replayed(self, life: Life, now: float) -> bool:
         """Submit again what is to be; return whether that was all of it."""
@@ -342,19 +343,3 @@ class Porter:
         """Tell of a job that could not be submitted again."""
         self._say(f"job {job.prompt_id} is set aside: {why}")
         self._told(life, [(job, replace(job, state=State.QUARANTINED, note=why))])
-
-
-def _told(job: Job) -> str:
-    """Return what becomes of a job, in words."""
-    deaths = ", ".join(filter(None, (_times(job.suspect, "suspected of"), _times(job.victim, "ran at"))))
-    if job.state is State.QUARANTINED:
-        return f"it is set aside ({deaths}): comfy-supervisor jobs retry {job.prompt_id}"
-    if job.waits is not Waits.NOT:
-        return f"it waits for an operator ({job.waits.value}): comfy-supervisor jobs retry {job.prompt_id}"
-    if job.state is State.DELETED:
-        return "its user had asked it to give up, so that it is not tried again"
-    return f"it is tried again {'last and alone' if job.suspect else 'first'} ({deaths or 'no doing of its own'})"
-
-
-def _times(deaths: int, how: str) -> str:
-    return f"{how} {deaths} death{'s' if deaths > 1 else ''}" if deaths else ""

@@ -6,6 +6,7 @@ What comes and goes between two looks is never seen, and lost with ComfyUI; the 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 from ..extension.comfy_supervisor_bridge import cuda
 from ..extension.comfy_supervisor_bridge.rows import is_known
@@ -23,7 +24,7 @@ def here(journal: Journal, comfy: Server, life: Life) -> Collection[str | None] 
     """
     found = comfy.queue()
     if found is not None:
-        return {*found.items, None} if found.strange else found.items.keys()
+        return {*found.items, None} if found.nameless else found.items.keys()
     if comfy.unread and life.witness == "extension":
         return {job.prompt_id for job in journal.in_queue(life)}
     return None
@@ -43,15 +44,19 @@ def follow(
     known = {job.prompt_id: job for job in journal.in_queue(life)}
     for prompt_id, item in found.items.items():
         state = State.RUNNING if prompt_id in found.running else State.QUEUED
-        job = known.get(prompt_id)
-        if job is None:
-            if is_known(item):
-                journal.accept(item, life, state)
-        elif job.state is not state or job.note == SUBMITTED:
-            journal.moved(job, state)
+        _note(journal, life, item, known.get(prompt_id), state)
     gone = [job for job in known.values() if job.prompt_id not in found.items]
     _see_off(journal, comfy, gone, goes_on, ends_doubt=ends_doubt)
     return True
+
+
+def _note(journal: Journal, life: Life, item: list[Any], job: Job | None, state: State) -> None:
+    """Write down what is seen of a job in the queue, where that is new; one of an odd form can't be."""
+    if job is None:
+        if is_known(item):
+            journal.accept(item, life, state)
+    elif job.state is not state or job.note == SUBMITTED:
+        journal.moved(job, state)
 
 
 def join(journal: Journal, comfy: Server, other: Life, life: Life, goes_on: Callable[[], bool]) -> bool:
