@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import random
 import socket
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -102,6 +104,19 @@ def wait_until(condition: Callable[[], T], deadline: float = 30.0, what: str = "
         assert time.monotonic() < end, f"not within {deadline:g} s: {what}"
         time.sleep(0.01)
     return found
+
+
+@contextmanager
+def running(code: str, environment: Mapping[str, str], *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Have a process run Python code, which says one line once it has begun; kill it afterwards."""
+    command = [sys.executable, "-c", code, *arguments]
+    with subprocess.Popen(command, env={**environment, **os.environ}, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def is_running(pid: int) -> bool:

@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from comfy_supervisor.cli import refusals
 from comfy_supervisor.errors import UserError
 from comfy_supervisor.launch import orphans, ports
-from tests.support import free_port, wait_until
+from tests.support import free_port, running, wait_until
 
 LARGE = """\
 import socket, sys, time
@@ -36,13 +35,8 @@ def port() -> int:
 
 @pytest.fixture
 def large(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen([sys.executable, "-c", LARGE, str(port)], stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        process.stdout.readline()
-        try:
-            yield process
-        finally:
-            process.kill()
+    with running(LARGE, {}, str(port)) as process:
+        yield process
 
 
 def test_a_stranger_is_refused(large: subprocess.Popen[bytes], port: int, tmp_path: Path) -> None:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
 from comfy_supervisor.launch import orphans
-from tests.support import wait_until
+from tests.support import running, wait_until
 
 SLEEP = "import time; print(flush=True); time.sleep(1000)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(1000)"
@@ -22,19 +20,6 @@ DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); prin
 @pytest.fixture
 def marks(tmp_path: Path) -> dict[str, str]:
     return {"COMFY_SUPERVISOR_INSTANCE": "gpu0", "COMFY_SUPERVISOR_STATE": f"{tmp_path}/ü/gpu0"}
-
-
-@contextmanager
-def running(code: str, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(
-        [sys.executable, "-c", code], env={**environment, **os.environ}, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout
-        process.stdout.readline()
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def test_only_processes_with_both_marks_are_found(marks: dict[str, str]) -> None:
