@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from types import SimpleNamespace
@@ -174,6 +175,30 @@ def test_keys_are_nowhere_on_the_disk(bridged: Bridged) -> None:
     assert not [file for file in bridged.folder.iterdir() if b"SESAME" in file.read_bytes()]
 
 
+def test_how_arguments_are_given_makes_no_difference(bridged: Bridged) -> None:
+    """ComfyUI's releases, and other extensions, give them by place or by name."""
+    for number, prompt_id in enumerate("ab"):
+        bridged.put(prompt_id, float(number))
+    (bridged.folder / gate.PAUSE).touch()
+    assert bridged.queue.get(0.01) is None
+    (bridged.folder / gate.PAUSE).unlink()
+    taken = bridged.queue.get(0.01)
+    bridged.nodes.interrupt_processing(value=False)
+    assert bridged.row("a")["asked"] == ""
+    bridged.queue.task_done(taken[1], {}, failed("no"))
+    assert (bridged.states("a"), bridged.queue.get()[0][1]) == (["failed"], "b")
+
+
+def test_the_listeners_numbers_end_where_users_begin(bridged: Bridged) -> None:
+    """A job of the listener's that was dropped meanwhile is not queued; a user may submit it anew at any place."""
+    for number, queued in ((-1e12, 0), (-1e12 + 1, 1)):
+        bridged.execute(
+            "INSERT OR REPLACE INTO jobs VALUES (1, 'a', 1.0, 'deleted', NULL, '', '', '', 0, 0, '', 0.0, NULL, 0.0)"
+        )
+        bridged.put("a", number)
+        assert len(bridged.queue.queue) == queued
+
+
 def test_a_job_that_fails_when_it_is_run_again_without_its_keys_says_so(bridged: Bridged) -> None:
     """Else nobody would know why it did; its first run had them, and so has one that its user submits anew."""
     unauthorized = failed("Unauthorized: Please login first to use this node.\n")
@@ -328,36 +353,27 @@ def test_what_holds_jobs_back_needs_no_form_of_theirs(bridged: Bridged) -> None:
     assert bridged.take() is None
 
 
+@pytest.mark.parametrize("opened", [True, False])
 def test_a_life_is_left_to_the_listener_once_that_can_be_written(
-    bridged: Bridged, monkeypatch: pytest.MonkeyPatch
+    bridged: Bridged, monkeypatch: pytest.MonkeyPatch, opened: bool
 ) -> None:
+    """Whether the journal was open or not when the first job of another form came."""
     monkeypatch.setattr(extension_journal, "PATIENCE", 0.05)
-    bridged.journal._close()
+    bridged.hooks.take_stock()
+    if not opened:
+        bridged.journal._close()
     with closing(sqlite3.connect(bridged.file, isolation_level=None)) as another:
         another.execute("BEGIN IMMEDIATE")
         bridged.queue.put(STRANGE["too few"])
         assert (bridged.hooks.left, bridged.journal.handed_over) == (True, False)
         assert bridged.beat()["journal"] == "degraded", "until then, nobody writes them down"
-        assert not bridged.journal.handed_over
+        assert (bridged.journal.handed_over, len(bridged.said)) == (False, 1)
     assert bridged.beat()["journal"] == "left"
-    assert (_witness(bridged), bridged.journal._connection) == ("listener", None)
-    assert bridged.said[-1] == "the journal is written again"
+    assert (_witness(bridged), bridged.journal.handed_over, bridged.journal._connection) == ("listener", True, None)
+    assert bridged.said[1:] == ["the journal is written again"]
     bridged.execute("UPDATE lives SET witness = 'somebody'")
-    bridged.journal.hand_over()
+    bridged.heart._tend()
     assert _witness(bridged) == "somebody", "that is over"
-
-
-def test_a_life_that_can_not_be_left_to_the_listener_now_is_later(
-    bridged: Bridged, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(extension_journal, "PATIENCE", 0.05)
-    bridged.hooks.take_stock()
-    with closing(sqlite3.connect(bridged.file, isolation_level=None)) as another:
-        another.execute("BEGIN IMMEDIATE")
-        bridged.journal.hand_over()
-    assert (bridged.journal.handed_over, len(bridged.said)) == (False, 1)
-    bridged.journal.hand_over()
-    assert (bridged.journal.handed_over, _witness(bridged)) == (True, "listener")
 
 
 @pytest.mark.parametrize("lost", ["its life", "the file"])
@@ -426,12 +442,46 @@ def test_a_poisoned_gpu_gets_no_job_for_a_time(bridged: Bridged, monkeypatch: py
     bridged.run(failed(STICKY))
     assert bridged.take() is None
     assert bridged.beat()["held"] == "poisoned"
-    clock.monotonic = lambda: 1000.0 + gate.LONGEST - 0.1
+    clock.monotonic = lambda: 1119.9
     assert bridged.take() is None
-    clock.monotonic = lambda: 1000.0 + gate.LONGEST
+    clock.monotonic = lambda: 1120.0
     assert bridged.run(failed(STICKY)) == "b"
     assert bridged.states("a", "b", "c") == ["running", "queued", "queued"]
     assert bridged.row("a")["note"] == STICKY.partition("\n")[0]
+
+
+def test_a_paused_worker_looks_again_soon_however_long_it_would_wait_for_a_job(
+    bridged: Bridged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bridged.put("a")
+    (bridged.folder / gate.PAUSE).touch()
+    monkeypatch.setattr(hooks, "LOOK", 0.1)
+    began = time.monotonic()
+    assert bridged.queue.get(timeout=60.0) is None
+    assert 0.1 <= time.monotonic() - began < 30.0, "nor does it look all the time"
+
+
+def test_a_job_that_comes_while_the_worker_waits_is_taken_at_once(bridged: Bridged) -> None:
+    comes = threading.Timer(0.1, bridged.put, ["a"])
+    comes.start()
+    began = time.monotonic()
+    taken = bridged.queue.get(timeout=60.0)
+    comes.join()
+    assert (taken[0][1], time.monotonic() - began < 30.0) == ("a", True)
+
+
+def test_a_gpu_that_ran_out_of_memory_is_not_poisoned(bridged: Bridged) -> None:
+    """Whatever else the exception says, its type tells: ComfyUI unloads its models, and the next job often works."""
+    error = {"exception_type": "torch.OutOfMemoryError", "exception_message": STICKY}
+    bridged.put("a")
+    bridged.run(PromptQueue.ExecutionStatus("error", False, [("execution_error", error)]))
+    assert (bridged.states("a"), bridged.beat()["held"]) == (["failed"], "")
+
+
+def test_of_an_error_a_line_is_kept_and_no_more_than_200_characters(bridged: Bridged) -> None:
+    bridged.put("a")
+    bridged.run(failed(f"  {'x' * 300}\nbecause"))
+    assert bridged.row("a")["note"] == "x" * 200
 
 
 def test_stock_forgets_no_job_that_waits_for_the_next_life(bridged: Bridged) -> None:
@@ -505,6 +555,14 @@ def test_a_comfyui_on_its_way_out_begins_no_job_and_fails_none(bridged: Bridged)
     assert bridged.beat()["held"] == "ending"
     assert bridged.states(*"abcd") == ["running", "queued", "queued", "queued"]
     assert bridged.row("a")["body"]
+
+
+def test_a_comfyui_whose_main_thread_has_ended_is_on_its_way_out(
+    bridged: Bridged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "main_thread", threading.Thread)
+    bridged.put("a")
+    assert (bridged.take(), bridged.beat()["held"]) == (None, "ending")
 
 
 def test_what_is_done_on_the_way_out_is_done(bridged: Bridged) -> None:
@@ -650,6 +708,16 @@ def test_a_job_that_is_queued_although_its_submission_fails_is_kept(
     with pytest.raises(TypeError):
         bridged.put("a")
     assert (bridged.row("a")["state"], bridged.row("a")["life"]) == ("queued", 1)
+
+
+def test_what_is_hooked_still_looks_like_comfyuis(bridged: Bridged) -> None:
+    """Other extensions look at it, too."""
+    queue = type(bridged.queue)
+    assert (queue.put.__name__, queue.put.__doc__, queue.put.__wrapped__) == (
+        "put",
+        PromptQueue.put.__doc__,
+        PromptQueue.put,
+    )
 
 
 @pytest.mark.parametrize("name", ["execute", "send_sync"])

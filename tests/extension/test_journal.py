@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from comfy_supervisor.extension.comfy_supervisor_bridge import journal as extension_journal
-from comfy_supervisor.extension.comfy_supervisor_bridge import store
 from comfy_supervisor.extension.comfy_supervisor_bridge.journal import Journal as ExtensionJournal
 
 from .conftest import INTERRUPTED, Bridged, failed
@@ -221,38 +219,3 @@ def test_of_more_changes_than_are_kept_in_mind_the_last_are_taken_from_the_queue
     bridged.queue.task_done(taken[1], {}, status=failed("no"))
     assert bridged.beat()["journal"] == "ok"
     assert bridged.states(*"defg") == ["done", "deleted", "deleted", "deleted"]
-
-
-def test_a_loose_mode_is_made_strict(tmp_path: Path) -> None:
-    file = tmp_path / "journal.sqlite"
-    store.connect(str(file), 1.0)[0].close()
-    file.chmod(0o644)
-    store.connect(str(file), 1.0)[0].close()
-    assert file.stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("mine", [fcntl.LOCK_EX, fcntl.LOCK_SH])
-def test_two_that_begin_it_at_once_wait_for_each_other(tmp_path: Path, mine: int) -> None:
-    """SQLite says that a new file is locked, and waits for nobody, while another makes it."""
-    file = tmp_path / "journal.sqlite"
-    folder = os.open(tmp_path, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, mine)
-        with pytest.raises(sqlite3.OperationalError, match="its folder is locked"):
-            store.connect(str(file), 0.05)
-        assert not file.exists()
-    finally:
-        os.close(folder)
-    store.connect(str(file), 0.05)[0].close()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another")
-def test_it_belongs_to_whom_its_folder_does(tmp_path: Path) -> None:
-    """The listener may make it first, as root, and ComfyUI's account is to write it."""
-    os.chown(tmp_path, 12345, 23456)
-    with closing(store.connect(str(tmp_path / "journal.sqlite"), 1.0)[0]) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("PRAGMA user_version = 1")
-        connection.execute("COMMIT")
-        owners = {(each.stat().st_uid, each.stat().st_gid) for each in tmp_path.glob("journal.sqlite*")}
-    assert owners == {(12345, 23456)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,16 @@ def test_comfyui_goes_on_and_the_journal_catches_up(bridged: Bridged, stalled: t
     wait_until(lambda: bridged.beat()["journal"] == "ok")
     wait_until(lambda: bridged.states(*"abc") == ["done", "queued", "queued"])
     assert bridged.said[1:] == ["the journal is written again"]
+
+
+def test_no_beat_asks_more_of_a_disk_that_stands_still(bridged: Bridged, stalled: threading.Event) -> None:
+    """What there is to do for it would grow with each."""
+    bridged.put("a")
+    left = bridged.journal._writer._deeds.qsize()
+    for _ in range(3):
+        bridged.beat()
+    assert bridged.journal._writer._deeds.qsize() == left
+    stalled.set()
 
 
 def test_the_heart_goes_on_beating(bridged: Bridged, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,3 +163,30 @@ def test_who_owns_the_folder_can_not_have_another_file_synced(bridged: Bridged) 
     log.symlink_to(bridged.folder / "elsewhere")
     assert bridged.beat()["journal"] == "degraded"
     assert "Too many levels of symbolic links" in bridged.said[0]
+
+
+def test_what_there_is_too_much_of_to_be_kept_in_mind_is_not_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So much may be left to do, beside what is being done."""
+    monkeypatch.setattr(writer, "MOST", 2)
+    monkeypatch.setattr(writer, "PATIENCE", 0.0)
+    one, begun, goes_on, done = writer.Writer(), threading.Event(), threading.Event(), list[int]()
+
+    def stands_still() -> None:
+        begun.set()
+        goes_on.wait(60)
+
+    assert one.do(stands_still)
+    assert begun.wait(60)
+    assert [one.do(partial(done.append, number)) for number in range(4)] == [True, True, False, False]
+    assert one.late
+    goes_on.set()
+    wait_until(lambda: done == [0, 1])
+    wait_until(lambda: not one.late)
+
+
+def test_who_writes_holds_up_no_exit() -> None:
+    """However long the disk stands still."""
+    before = set(threading.enumerate())
+    assert writer.Writer().do(lambda: None)
+    (writing,) = set(threading.enumerate()) - before
+    assert writing.daemon

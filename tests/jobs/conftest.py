@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from comfy_supervisor.extension.comfy_supervisor_bridge import life as bridge_life
 from comfy_supervisor.jobs import fate
-from comfy_supervisor.jobs.comfy import Ending, Queue, Reply, Taken
+from comfy_supervisor.jobs.comfy import Comfy, Ending, Queue, Reply, Taken
+from comfy_supervisor.jobs.fate import Policy
 from comfy_supervisor.jobs.job import Guilt, Job, Life, Process, State
 from comfy_supervisor.jobs.journal import Journal
+from comfy_supervisor.jobs.porter import Porter, Sighting, Ward
 
 
 @dataclass
@@ -90,6 +94,44 @@ class Kept:
 
     def waiting(self) -> list[str]:
         return [job.prompt_id for job in self.journal.to_submit()]
+
+
+ME = bridge_life.this_one()
+"""This test's process stands for ComfyUI's."""
+PROCESS = Process(ME.boot, ME.pid, ME.started)
+NUMBERS = itertools.count(1000)
+SEEN = Sighting(PROCESS, answers=True, ready=True)
+CRASHED = "exited: terminated by SIGSEGV; not expected"
+
+
+class Carried:
+    """A porter, and what it says."""
+
+    def __init__(self, folder: Path, server: Server, *, extension: bool = True, history: int = 100) -> None:
+        self.said: list[str] = []
+        self.told: list[tuple[Job, Job]] = []
+        self.alarms: list[str] = []
+        self.endings: dict[int, str | None] = {}
+        """By pid; a crash where nothing else is said."""
+        ward = Ward(str(folder), "http://127.0.0.1:9", Policy(), history, extension)
+        told = self.told.extend
+        self.porter = Porter(
+            ward,
+            self.said.append,
+            lambda _, pairs: told(pairs),
+            lambda pid: self.endings.get(pid, CRASHED),
+            self.alarms.append,
+        )
+        self.porter._comfy = cast("Comfy", server)
+
+
+def speaks(kept: Kept) -> Life:
+    """Have the extension enter its life; return that."""
+    number = next(NUMBERS)
+    life = kept.journal.begin_life(replace(PROCESS, image=number), time.time())
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE lives SET witness = 'extension', token = ? WHERE id = ?", (f"random {number}", life.id))
+    return replace(life, witness="extension", token=f"random {number}")
 
 
 @pytest.fixture

@@ -438,28 +438,6 @@ def _say(pipe: IO[str] | None, line: str) -> None:
     print(line, file=pipe, flush=True)
 
 
-def test_two_that_are_set_aside_within_a_second_are_both_kept(tmp_path: Path) -> None:
-    file = tmp_path / "journal.sqlite"
-    for content in ("one", "two"):
-        file.write_text(content)
-        assert store.set_aside(str(file), store.inode(str(file)), 1.0)
-    assert sorted(each.read_text() for each in tmp_path.iterdir()) == ["one", "two"]
-
-
-def test_a_file_with_another_name_is_not_written(kept: Kept, tmp_path: Path) -> None:
-    """Its folder's owner could have root write to a file elsewhere by it."""
-    kept.journal.close()
-    (tmp_path / "journal.sqlite").hardlink_to(_other(tmp_path / "elsewhere"))
-    with pytest.raises(DamagedError, match="with this name alone"):
-        kept.journal.newest_life()
-    assert (tmp_path / "elsewhere").read_bytes() == b""
-
-
-def _other(file: Path) -> Path:
-    file.touch()
-    return file
-
-
 def test_who_only_reads_makes_and_changes_nothing(tmp_path: Path) -> None:
     reader = Journal(tmp_path, make=False)
     assert not reader.exists

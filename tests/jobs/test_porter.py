@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 import time
@@ -14,64 +13,23 @@ from typing import cast
 
 import pytest
 
-from comfy_supervisor.extension.comfy_supervisor_bridge import life as bridge_life
-from comfy_supervisor.jobs import comfy, porter, replay
+from comfy_supervisor.jobs import porter, replay
 from comfy_supervisor.jobs.comfy import Ending, Reply, Taken
-from comfy_supervisor.jobs.fate import Policy
 from comfy_supervisor.jobs.job import SUBMITTED, Guilt, Job, Life, Process, State
 from comfy_supervisor.jobs.journal import Journal
-from comfy_supervisor.jobs.porter import Porter, Sighting, Ward
-from comfy_supervisor.jobs.running import goes_on
 from tests.support import wait_until
 
-from .conftest import Kept, Server
-
-ME = bridge_life.this_one()
-"""This test's process stands for ComfyUI's."""
-PROCESS = Process(ME.boot, ME.pid, ME.started)
-NUMBERS = itertools.count(1000)
-SEEN = Sighting(PROCESS, answers=True, ready=True)
-CRASHED = "exited: terminated by SIGSEGV; not expected"
-
-
-class Carried:
-    """A porter at work."""
-
-    def __init__(self, folder: Path, server: Server, *, extension: bool) -> None:
-        self.said: list[str] = []
-        self.told: list[tuple[Job, Job]] = []
-        self.alarms: list[str] = []
-        self.endings: dict[int, str | None] = {}
-        """By pid; a crash where nothing else is said."""
-        ward = Ward(str(folder), "http://127.0.0.1:9", Policy(), 100, extension)
-        told = self.told.extend
-        self.porter = Porter(
-            ward,
-            self.said.append,
-            lambda _, pairs: told(pairs),
-            lambda pid: self.endings.get(pid, CRASHED),
-            self.alarms.append,
-        )
-        self.porter._comfy = cast("comfy.Comfy", server)
-        self.porter.start()
+from .conftest import CRASHED, ME, PROCESS, SEEN, Carried, Kept, Server, speaks
 
 
 @pytest.fixture
 def carried(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Carried]:
     monkeypatch.setattr(porter, "_TURN", 0.02)
     monkeypatch.setattr(porter, "_LATE", 0.5)
-    one = Carried(tmp_path, server, extension=True)
+    one = Carried(tmp_path, server)
+    one.porter.start()
     yield one
     one.porter.end()
-
-
-def _speaks(kept: Kept) -> None:
-    """The extension enters its life."""
-    number = next(NUMBERS)
-    life = kept.journal.begin_life(replace(PROCESS, image=number), time.time())
-    with kept.journal._transaction() as sql:
-        speaks = "UPDATE lives SET witness = 'extension', token = ? WHERE id = ?"
-        sql.execute(speaks, (f"random {number}", life.id))
 
 
 def test_after_a_crash_the_suspect_is_charged_and_all_go_back(carried: Carried, kept: Kept, server: Server) -> None:
@@ -80,7 +38,7 @@ def test_after_a_crash_the_suspect_is_charged_and_all_go_back(carried: Carried, 
     kept.accept(dead, "b", "c")
     with kept.journal._transaction() as sql:
         sql.execute("UPDATE lives SET boot = ?", (ME.boot,))
-    _speaks(kept)
+    speaks(kept)
     carried.porter.see(SEEN)
     wait_until(lambda: server.submitted == ["b", "c"])
     server.items.clear()
@@ -94,7 +52,7 @@ def test_what_is_run_again_without_its_keys_is_counted(carried: Carried, kept: K
     kept.accept(dead, "a")
     for each in ("b", "c"):
         kept.journal.accept((9.0, each, {}, {"api_key_comfy_org": "SESAME"}, []), dead, State.QUEUED)
-    _speaks(kept)
+    speaks(kept)
     carried.porter.see(SEEN)
     wait_until(lambda: server.submitted == ["a", "b", "c"])
     said = "2 of them without the API keys that came with them, which are not kept: nodes that need one will fail"
@@ -106,7 +64,7 @@ def test_it_waits_to_be_told_how_the_life_before_ended(carried: Carried, kept: K
     kept.accept(dead, "a", state=State.RUNNING)
     with kept.journal._transaction() as sql:
         sql.execute("UPDATE lives SET boot = ?", (ME.boot,))
-    _speaks(kept)
+    speaks(kept)
     carried.endings[1] = None
     carried.porter.see(SEEN)
     with pytest.raises(AssertionError, match="not within"):
@@ -128,7 +86,7 @@ def test_each_life_is_judged_by_its_own_end(carried: Carried, kept: Kept, server
         3: "stopped: exit status 0",
         4: "exited: exit status 1; not expected",
     }
-    _speaks(kept)
+    speaks(kept)
     carried.porter.see(SEEN)
     wait_until(lambda: {kept.job(each).life for each in "bc"} == {5})
     charges = {each: (kept.job(each).suspect, kept.job(each).victim) for each in "abc"}
@@ -143,7 +101,7 @@ def test_what_is_known_of_an_end_is_written_down_at_once(carried: Carried, kept:
     carried.porter.ended(Process(ME.boot, 1, 1.0))
     wait_until(lambda: _guilts(kept) == [Guilt.SUSPECT, None])
     carried.endings[1] = ""
-    _speaks(kept)
+    speaks(kept)
     carried.porter.see(SEEN)
     wait_until(lambda: kept.job("a").suspect == 1)
 
@@ -171,23 +129,23 @@ def _guilts(kept: Kept) -> list[Guilt | None]:
 
 def test_a_machines_reboot_is_no_jobs_doing(carried: Carried, kept: Kept, server: Server) -> None:
     kept.accept(kept.life(1), "a", state=State.RUNNING)
-    _speaks(kept)
+    speaks(kept)
     carried.porter.see(SEEN)
     wait_until(lambda: server.submitted == ["a"])
     assert (kept.job("a").suspect, kept.job("a").victim) == (0, 1)
 
 
 def test_a_new_start_in_the_same_process_is_another_life(carried: Carried, kept: Kept, server: Server) -> None:
-    _speaks(kept)
+    speaks(kept)
     kept.accept(cast("Life", kept.journal.newest_life()), "a", state=State.RUNNING)
-    _speaks(kept)
+    speaks(kept)
     carried.porter.see(SEEN)
     wait_until(lambda: server.submitted == ["a"])
     assert (kept.job("a").suspect, kept.job("a").victim) == (0, 0)
 
 
 def test_blame_and_questions_are_written_before_they_are_acted_upon(carried: Carried, kept: Kept) -> None:
-    _speaks(kept)
+    speaks(kept)
     life = cast("Life", kept.journal.newest_life())
     kept.accept(life, "a", state=State.RUNNING)
     assert carried.porter.ask("a")
@@ -208,7 +166,7 @@ def test_whatever_sets_a_job_aside_is_told(
         sql.execute("UPDATE jobs SET suspect = 1 WHERE prompt_id IN ('ran', 'stalled')")
         sql.execute("UPDATE lives SET boot = ?, guilt = 'suspect'", (ME.boot,))
     server.replies = [Reply(Taken.NO, "no such node")]
-    _speaks(kept)
+    speaks(kept)
     carried.porter.see(SEEN)
     wait_until(lambda: kept.job("stalled").life == 3)
     with kept.journal._transaction() as sql:
@@ -227,7 +185,7 @@ def test_a_question_that_came_too_late_is_never_written(
 ) -> None:
     """Whoever asked has heard no, and interrupts nobody: a user's own interruption must then count as one."""
     monkeypatch.setattr(porter, "PATIENCE", 0.05)
-    _speaks(kept)
+    speaks(kept)
     kept.accept(cast("Life", kept.journal.newest_life()), "a", state=State.RUNNING)
     goes_on, over = threading.Event(), threading.Event()
 
@@ -251,7 +209,7 @@ def test_without_the_extension_its_queue_is_looked_at(carried: Carried, kept: Ke
     assert "5.02 s apart, or 20 times as long as it takes to be read" in said, "how much may be lost"
     assert server.submitted == []
     seen = kept.job("a").life
-    _speaks(kept)
+    speaks(kept)
     wait_until(lambda: kept.job("a").life != seen)
     assert (kept.job("a").state, server.submitted) == (State.QUEUED, [])
 
@@ -260,7 +218,7 @@ def test_a_life_that_the_extension_leaves_is_followed_from_outside(
     carried: Carried, kept: Kept, server: Server
 ) -> None:
     """With what it had written until then; and what is put back there is marked before it is."""
-    _speaks(kept)
+    speaks(kept)
     kept.accept(cast("Life", kept.journal.newest_life()), "a", "b")
     server.items = {"b": [1.0, "b", {}, {}, []], "c": [2.0, "c", {}, {}, []]}
     server.history = {"a": Ending(State.DONE)}
@@ -375,13 +333,13 @@ def test_a_life_in_a_new_journal_is_not_taken_for_one_of_the_old(
     """A new journal counts its lives from one again, and begins before the new image has been seen."""
     executes = {111}
     monkeypatch.setattr(porter, "goes_on", lambda process: process.image in executes)
-    _speaks(kept)
+    speaks(kept)
     carried.porter.see(replace(SEEN, process=replace(PROCESS, image=111)))
     wait_until(lambda: carried.porter._replay)
     before = carried.porter._replay
     executes.clear()
     kept.journal.put_aside()
-    _speaks(kept)
+    speaks(kept)
     time.sleep(0.1)  # a few turns, in which the old sighting must not be taken for the new life's
     executes.add(222)
     carried.porter.see(replace(SEEN, process=replace(PROCESS, image=222)))
@@ -403,13 +361,6 @@ def test_a_journal_that_cannot_be_set_aside_does_not_end_it(
     wait_until(lambda: carried.alarms)
     assert "jobs are not kept meanwhile" in carried.alarms[0]
     file.unlink()
-    _speaks(kept)
+    speaks(kept)
     carried.porter.blame(PROCESS, "recycled")
     wait_until(lambda: cast("Life", kept.journal.newest_life()).cause == "recycled")
-
-
-def test_whether_a_process_goes_on() -> None:
-    assert goes_on(PROCESS)
-    assert not goes_on(replace(PROCESS, started=PROCESS.started - 1.0))
-    assert not goes_on(replace(PROCESS, image=12345))
-    assert not goes_on(replace(PROCESS, pid=2**22 + 1))

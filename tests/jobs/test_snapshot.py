@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from comfy_supervisor.jobs import snapshot
-from comfy_supervisor.jobs.comfy import Comfy, Ending
-from comfy_supervisor.jobs.job import Life, State
+from comfy_supervisor.jobs.comfy import Ending
+from comfy_supervisor.jobs.job import SUBMITTED, Life, State
 
 from .conftest import Kept, Server
 
 STICKY = Ending(State.FAILED, "CUDA error: unspecified launch failure")
 
 
-def _look(kept: Kept, server: Server, life: Life, goes_on: bool = True) -> bool:
-    comfy: Comfy = server  # type: ignore[assignment]
-    return snapshot.follow(kept.journal, comfy, life, lambda: goes_on)
+def _look(kept: Kept, server: Server, life: Life, goes_on: bool = True, *, ends_doubt: bool = False) -> bool:
+    return snapshot.follow(kept.journal, server, life, lambda: goes_on, ends_doubt=ends_doubt)
 
 
 def _queued(server: Server, *prompt_ids: str, running: str = "") -> None:
@@ -86,7 +87,82 @@ def test_a_life_that_speaks_for_itself_late_is_the_one_that_was_seen(kept: Kept,
     _look(kept, server, seen)
     _queued(server, "b")
     server.history = {"a": Ending(State.DONE)}
-    comfy: Comfy = server  # type: ignore[assignment]
-    assert not snapshot.join(kept.journal, comfy, seen, spoke, lambda: False)
-    assert snapshot.join(kept.journal, comfy, seen, spoke, lambda: True)
+    assert not snapshot.join(kept.journal, server, seen, spoke, lambda: False)
+    assert snapshot.join(kept.journal, server, seen, spoke, lambda: True)
     assert (kept.job("a").state, kept.job("b").life) == (State.DONE, spoke.id)
+
+
+def test_a_job_without_an_end_is_taken_for_gone_only_if_it_was_seen_there(kept: Kept, server: Server) -> None:
+    """One that was submitted, and has no answer, may still come; where it does not any more, it waits once more."""
+    life = kept.life(1)
+    kept.accept(kept.life(2), "a")
+    kept.settle(kept.life(2))
+    job = kept.job("a")
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE jobs SET life = NULL")
+    assert kept.journal.submitting(job, life)
+    _look(kept, server, life)
+    assert (kept.job("a").life, kept.job("a").note) == (life.id, SUBMITTED)
+    _look(kept, server, life, ends_doubt=True)
+    assert (kept.job("a").life, kept.job("a").note) == (None, "")
+
+
+def test_a_submission_that_is_seen_in_the_queue_is_in_doubt_no_more(kept: Kept, server: Server) -> None:
+    life = kept.life(1)
+    kept.accept(life, "a")
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE jobs SET note = ?, life = NULL", (SUBMITTED,))
+    kept.journal.submitting(kept.job("a"), life)
+    _queued(server, "a")
+    _look(kept, server, life)
+    assert (kept.job("a").state, kept.job("a").note) == (State.QUEUED, "")
+
+
+def test_what_nothing_has_changed_of_is_not_written(kept: Kept, server: Server) -> None:
+    life = kept.life(1)
+    _queued(server, "a", "b", running="a")
+    _look(kept, server, life)
+    before = [kept.job(each) for each in "ab"]
+    _look(kept, server, life)
+    assert [kept.job(each) for each in "ab"] == before
+
+
+def test_a_user_who_interrupts_after_the_listener_has_the_last_word(kept: Kept, server: Server) -> None:
+    life = kept.life(1)
+    kept.accept(life, "a", "b", "c", state=State.RUNNING)
+    with kept.journal._transaction() as sql:
+        for prompt_id, asked in zip("abc", ("user", "listener+", "obeyed"), strict=True):
+            sql.execute("UPDATE jobs SET asked = ? WHERE prompt_id = ?", (asked, prompt_id))
+    server.history = dict.fromkeys("abc", Ending(State.DELETED, "interrupted"))
+    _look(kept, server, life)
+    assert [(kept.job(each).state, kept.job(each).asked) for each in "abc"] == [
+        (State.DELETED, "user"),
+        (State.RUNNING, "obeyed"),
+        (State.RUNNING, "obeyed"),
+    ]
+
+
+def test_what_failed_by_another_error_before_the_gpu_was_poisoned_has_failed(kept: Kept, server: Server) -> None:
+    """They ended in their order, the one that ran first."""
+    life = kept.life(1)
+    kept.accept(life, "a", state=State.RUNNING, first=5.0)
+    kept.accept(life, "b", "c")
+    server.history = {"a": Ending(State.FAILED, "no"), "b": STICKY, "c": STICKY}
+    _look(kept, server, life)
+    assert [kept.job(each).state for each in "abc"] == [State.FAILED, State.RUNNING, State.QUEUED]
+    assert [kept.job(each).note for each in "abc"] == ["no", STICKY.note, STICKY.note]
+
+
+def test_what_is_in_a_queue_is_told_by_its_ids(kept: Kept, server: Server) -> None:
+    """None stands for those without one; where it can't be read, the extension has written them down."""
+    life = kept.life(1)
+    _queued(server, "a")
+    assert snapshot.here(kept.journal, server, life) == {"a"}
+    server.strange = 1
+    assert snapshot.here(kept.journal, server, life) == {"a", None}
+    kept.accept(life, "b")
+    server.unread = "is longer than 67 MB"
+    assert snapshot.here(kept.journal, server, life) == {"b"}
+    assert snapshot.here(kept.journal, server, replace(life, witness="listener")) is None
+    server.unread, server.told = "", False
+    assert snapshot.here(kept.journal, server, life) is None

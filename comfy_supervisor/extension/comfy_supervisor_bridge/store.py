@@ -192,22 +192,16 @@ def _close_to_others(file: str, owner: int) -> None:
 
 
 def _make(connection: sqlite3.Connection) -> None:
-    """Make the tables, unless they are there."""
+    """Make the tables, unless they are there; as the folder is locked, nobody else does meanwhile."""
     version = _version(connection)
     if version == VERSION:
         return
+    if version != 0 or connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        raise ForeignError(_of_version(version))
     connection.execute("BEGIN IMMEDIATE")
-    try:
-        version = _version(connection)
-        if version == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-            for statement in SCHEMA.read_text(encoding="utf-8").split(";\n"):
-                connection.execute(statement)
-        elif version != VERSION:
-            raise ForeignError(_of_version(version))
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.rollback()
-        raise
+    for statement in SCHEMA.read_text(encoding="utf-8").split(";\n"):
+        connection.execute(statement)
+    connection.execute("COMMIT")
 
 
 def _of_version(version: int) -> str:

@@ -49,6 +49,9 @@ class Reach:
         return self.seconds
 
 
+_BRIDGE = "comfy_supervisor/extension/comfy_supervisor_bridge"
+
+
 def _policy() -> list[str]:
     folder = ROOT / "comfy_supervisor" / "health" / "policy"
     return [str(file.relative_to(ROOT)) for file in sorted(folder.glob("*.py"))]
@@ -80,6 +83,22 @@ ROOMS = (
         ["tests/jobs/test_fate.py", "tests/jobs/test_replay.py"],
     ),
     Room(
+        "jobs, carried over",
+        ["comfy_supervisor/jobs/porter.py"],
+        ["tests/jobs/test_porter_turns.py", "tests/jobs/test_porter.py"],
+    ),
+    Room(
+        "jobs, seen from outside",
+        [f"comfy_supervisor/jobs/{name}.py" for name in ("comfy", "job", "pause", "running", "snapshot")],
+        [
+            "tests/jobs/test_pause.py",
+            "tests/jobs/test_running.py",
+            "tests/jobs/test_comfy.py",
+            "tests/jobs/test_snapshot.py",
+            "tests/jobs/test_replay.py",
+        ],
+    ),
+    Room(
         "journal, the listener's side",
         ["comfy_supervisor/jobs/journal.py"],
         [
@@ -91,7 +110,23 @@ ROOMS = (
     ),
     Room(
         "journal, the extension's side",
-        ["comfy_supervisor/extension/comfy_supervisor_bridge/journal.py"],
+        [f"{_BRIDGE}/journal.py"],
         ["tests/extension/test_journal.py", "tests/extension/test_hooks.py", "tests/extension/test_writer.py"],
+    ),
+    Room(
+        "journal, its file and rows",
+        [f"{_BRIDGE}/life.py", f"{_BRIDGE}/rows.py", f"{_BRIDGE}/store.py"],
+        [
+            "tests/extension/test_rows.py",
+            "tests/extension/test_store.py",
+            "tests/jobs/test_journal.py",
+            "tests/extension/test_journal.py",
+            "tests/extension/test_hooks.py",
+        ],
+    ),
+    Room(
+        "journal, where jobs come to it",
+        [f"{_BRIDGE}/gate.py", f"{_BRIDGE}/guard.py", f"{_BRIDGE}/hooks.py", f"{_BRIDGE}/writer.py"],
+        ["tests/extension/test_hooks.py", "tests/extension/test_journal.py", "tests/extension/test_writer.py"],
     ),
 )
