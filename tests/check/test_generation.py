@@ -36,7 +36,7 @@ def test_one_that_may_have_been_taken_is_taken_back(runs: bool) -> None:
         def log_message(self, *_: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         found = generation.run(url, GRAPH, vram.watch(url, ""), 5.0)
         server.shutdown()

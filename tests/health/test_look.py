@@ -74,7 +74,7 @@ def comfy() -> Iterator[Comfy]:
     found = Comfy()
     handler = type("Handler", (_Handler,), {"comfy": found})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         found.port = server.server_port
         yield found
         server.shutdown()

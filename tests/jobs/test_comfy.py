@@ -45,7 +45,7 @@ class Answering(BaseHTTPRequestHandler):
 def asked() -> Iterator[Comfy]:
     ANSWERS.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         one = Comfy(f"http://127.0.0.1:{server.server_port}")
         yield one
         one.close()
@@ -259,6 +259,16 @@ def test_of_an_error_200_characters_are_kept_and_no_half_ones(asked: Comfy) -> N
     }
     ANSWERS["/history/a"] = (200, json.dumps({"a": entry}))
     assert asked.ended("a", 1.0) == Ending(State.FAILED, "?" * 200)
+
+
+def test_of_an_answer_64_mib_are_read() -> None:
+    assert comfy._queue(bytes(64 * 1024 * 1024)) == "has a form that is not known here"
+    assert comfy._queue(bytes(64 * 1024 * 1024 + 1)) == "is longer than 67.1089 MB"
+
+
+def test_before_anybody_is_asked_nothing_is_strange() -> None:
+    asked = Comfy("http://127.0.0.1:9")
+    assert (asked.unread, asked.strange) == ("", 0)
 
 
 def test_an_answer_is_read_up_to_its_longest(asked: Comfy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,20 +14,19 @@ import pytest
 
 from comfy_supervisor.jobs import porter
 from comfy_supervisor.jobs.comfy import Ending, Queue
+from comfy_supervisor.jobs.fate import Policy
 from comfy_supervisor.jobs.job import Guilt, Job, Life, Process, State, Waits
 from comfy_supervisor.jobs.journal import JournalError
-from comfy_supervisor.jobs.porter import Sighting
+from comfy_supervisor.jobs.porter import Sighting, Ward
 
 from .conftest import ME, PROCESS, SEEN, Carried, Kept, Server, speaks
-
-WITHOUT_EXTENSION = "ComfyUI runs without our extension"
 
 
 class Turns:
     """A porter that does one turn when it is told to."""
 
     def __init__(self, folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch, **ward: Any) -> None:
-        self.now = 1000.0
+        self.now = 0.0
         self.lives = 0
         """How often was asked which life runs: at each turn in which anything is looked at."""
         monkeypatch.setattr(porter, "time", SimpleNamespace(monotonic=lambda: self.now, time=time.time))
@@ -42,8 +41,8 @@ class Turns:
         monkeypatch.setattr(self.porter._journal, "newest_life", counted)
 
     def at(self, now: float, sighting: Sighting | None = None) -> None:
-        """Do a turn, so many seconds after the beginning."""
-        self.now = 1000.0 + now
+        """Do a turn at this time: by CLOCK_MONOTONIC, which may be the machine's first second."""
+        self.now = now
         if sighting:
             self.porter.see(sighting)
         self.porter._guarded(self.porter._turn)
@@ -89,7 +88,10 @@ def test_a_life_is_followed_from_outside_once_it_has_answered_for_a_while(turns:
     assert _pids(kept) == []
     turns.at(11.0)
     assert _pids(kept) == [ME.pid]
-    assert [line.partition(":")[0] for line in turns.said] == [WITHOUT_EXTENSION]
+    assert turns.said == [
+        "ComfyUI runs without our extension: its jobs are known only from looks at its queue, 6 s apart, or 20 times "
+        "as long as it takes to be read: what has come since the last one dies with it"
+    ]
 
 
 def test_where_no_extension_is_loaded_nobody_waits_for_it_nor_misses_it(outside: Turns, kept: Kept) -> None:
@@ -109,7 +111,14 @@ def test_a_process_that_has_ended_since_is_not_noted(outside: Turns, kept: Kept)
     assert _pids(kept) == []
 
 
-def test_how_a_life_ended_is_waited_for_ten_seconds_and_then_it_came_from_outside(turns: Turns, kept: Kept) -> None:
+@pytest.mark.parametrize("late", [10.0, 12.5])
+def test_how_a_life_ended_is_waited_for_ten_seconds_and_then_it_came_from_outside(
+    turns: Turns, kept: Kept, server: Server, late: float
+) -> None:
+    """Nothing overtakes its jobs meanwhile."""
+    before = kept.life(0)
+    kept.accept(before, "waits")
+    kept.settle(before)
     dead = kept.life(1)
     kept.accept(dead, "a", state=State.RUNNING)
     kept.accept(dead, "b")
@@ -119,8 +128,9 @@ def test_how_a_life_ended_is_waited_for_ten_seconds_and_then_it_came_from_outsid
     turns.carried.endings[1] = None
     turns.at(0.0, SEEN)
     turns.at(9.9)
-    assert (kept.job("a").life, turns.said) == (dead.id, [])
-    turns.at(10.0)
+    assert (kept.job("a").life, turns.said, server.submitted) == (dead.id, [], [])
+    turns.at(late)
+    assert server.submitted == ["a", "waits", "b"]
     assert (kept.job("a").victim, kept.job("a").suspect) == (1, 0)
     assert turns.said == [
         "ComfyUI's process 1 has ended: 2 of its 2 jobs are queued again",
@@ -130,6 +140,16 @@ def test_how_a_life_ended_is_waited_for_ten_seconds_and_then_it_came_from_outsid
         (State.RUNNING, State.QUEUED),
         (State.QUEUED, State.QUEUED),
     ]
+
+
+@pytest.mark.parametrize("ending", ["", None])
+def test_an_end_that_nobody_can_tell_is_not_written_down(turns: Turns, kept: Kept, ending: str | None) -> None:
+    kept.life(1)
+    turns.carried.endings[1] = ending
+    turns.porter._note_end(Process("boot", 1, 1.0))
+    newest = kept.journal.newest_life()
+    assert newest
+    assert newest.guilt is None
 
 
 def test_what_becomes_of_the_jobs_of_a_life_is_said(turns: Turns, kept: Kept) -> None:
@@ -255,8 +275,9 @@ def test_a_queue_that_stands_still_is_looked_at_rarely(
     assert read(60.0, 101.9, 102.0) == [60.0, 102.0]
 
 
+@pytest.mark.parametrize("work", ["a", "z"])
 def test_work_that_has_moved_since_the_last_look_leaves_no_calm(
-    outside: Turns, server: Server, monkeypatch: pytest.MonkeyPatch
+    outside: Turns, server: Server, monkeypatch: pytest.MonkeyPatch, work: str
 ) -> None:
     """Or a job that came meanwhile would be seen ten seconds later."""
     queue = server.queue
@@ -266,8 +287,8 @@ def test_work_that_has_moved_since_the_last_look_leaves_no_calm(
         return queue()
 
     monkeypatch.setattr(server, "queue", slow)
-    outside.at(0.0, SEEN)
-    outside.at(1.0, replace(SEEN, work="moved"))
+    outside.at(0.0, replace(SEEN, work="m"))
+    outside.at(1.0, replace(SEEN, work=work))
     assert outside.looks(2.0, 3.0) == [2.0, 3.0]
 
 
@@ -423,6 +444,32 @@ def test_what_was_seen_of_a_life_is_its_own_once_its_queue_can_be_read(
     assert not turns.carried.told
 
 
+@pytest.mark.parametrize("boot", ["0", "zzz"])
+def test_a_life_of_another_process_that_was_seen_from_outside_is_over(
+    turns: Turns, kept: Kept, server: Server, boot: str
+) -> None:
+    """With what was in its queue, whatever the new one has in its own."""
+    other = kept.journal.begin_life(Process(boot, 1, 1.0), time.time())
+    kept.accept(other, "a")
+    speaks(kept)
+    turns.at(0.0, SEEN)
+    assert [(before.life, now.victim) for before, now in turns.carried.told] == [(other.id, 1)]
+    assert server.submitted == ["a"]
+
+
+def test_what_one_life_refuses_the_next_is_asked_at_once(turns: Turns, kept: Kept, server: Server) -> None:
+    """Custom nodes may have been put in between; the same one is asked again rarely."""
+    kept.accept(kept.life(1), "a")
+    speaks(kept)
+    server.refuses = {"a": "no such node"}
+    turns.at(0.0, SEEN)
+    turns.at(1.0)
+    assert server.submitted == ["a"]
+    speaks(kept)
+    turns.at(2.0)
+    assert server.submitted == ["a", "a"]
+
+
 @pytest.mark.parametrize("changes", ["process", "ready", "ended"])
 def test_nothing_is_submitted_to_what_is_no_longer_as_it_was_seen(
     turns: Turns, kept: Kept, server: Server, changes: str
@@ -473,3 +520,12 @@ def test_who_waits_for_what_fails_is_let_go(turns: Turns, monkeypatch: pytest.Mo
     turns.porter._guarded(order)
     waiting.join(30.0)
     assert done == [True]
+
+
+def test_before_anything_is_seen_nothing_is_known() -> None:
+    """What is seen, and whose jobs they are, does not change: it is compared from turn to turn."""
+    assert Sighting() == Sighting(None, answers=False, ready=False, work="")
+    ward = Ward("state", "url", Policy())
+    assert ward == Ward("state", "url", Policy(), history=10000, extension=True, seen_every=5.0)
+    assert hash(ward) != hash(replace(ward, url="another"))
+    assert len({Sighting(), Sighting(), SEEN}) == 2

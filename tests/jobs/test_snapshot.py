@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from comfy_supervisor.jobs import snapshot
 from comfy_supervisor.jobs.comfy import Ending
 from comfy_supervisor.jobs.job import SUBMITTED, Life, State
@@ -166,3 +168,39 @@ def test_what_is_in_a_queue_is_told_by_its_ids(kept: Kept, server: Server) -> No
     assert snapshot.here(kept.journal, server, replace(life, witness="listener")) is None
     server.unread, server.told = "", False
     assert snapshot.here(kept.journal, server, life) is None
+
+
+def test_a_job_of_another_form_is_passed_over_and_hides_none(kept: Kept, server: Server) -> None:
+    life = kept.life(1)
+    server.items = {"odd": ["1", "odd", {}, {}, []], "a": [1.0, "a", {}, {}, []]}
+    assert _look(kept, server, life)
+    assert (kept.journal.job("odd"), kept.job("a").state) == (None, State.QUEUED)
+
+
+def test_a_job_that_ran_and_waits_once_more_is_seen_to_wait(kept: Kept, server: Server) -> None:
+    """Somebody has submitted it twice."""
+    life = kept.life(1)
+    kept.accept(life, "a", state=State.RUNNING)
+    _queued(server, "a")
+    _look(kept, server, life)
+    assert kept.job("a").state is State.QUEUED
+
+
+def test_what_ended_after_one_whose_end_can_not_be_told_is_not_judged(
+    kept: Kept, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one may have poisoned the GPU."""
+    life = kept.life(1)
+    kept.accept(life, "a", "b", state=State.RUNNING)
+    monkeypatch.setattr(server, "ended", lambda prompt_id, _: None if prompt_id == "a" else Ending(State.FAILED, "no"))
+    assert _look(kept, server, life)
+    assert [kept.job(each).state for each in "ab"] == [State.RUNNING, State.RUNNING]
+
+
+def test_a_submission_that_a_life_does_not_know_when_it_speaks_has_not_come(kept: Kept, server: Server) -> None:
+    seen, spoke = kept.life(1), kept.life(2)
+    kept.accept(seen, "a")
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE jobs SET note = ?", (SUBMITTED,))
+    assert snapshot.join(kept.journal, server, seen, spoke, lambda: True)
+    assert (kept.job("a").life, kept.job("a").note) == (None, "")

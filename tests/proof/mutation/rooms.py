@@ -93,6 +93,7 @@ ROOMS = (
         [
             "tests/jobs/test_pause.py",
             "tests/jobs/test_running.py",
+            "tests/jobs/test_values.py",
             "tests/jobs/test_comfy.py",
             "tests/jobs/test_snapshot.py",
             "tests/jobs/test_replay.py",
