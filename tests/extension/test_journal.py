@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +14,10 @@ from pathlib import Path
 import pytest
 
 from comfy_supervisor.extension.comfy_supervisor_bridge import journal as extension_journal
+from comfy_supervisor.extension.comfy_supervisor_bridge import life as bridge_life
 from comfy_supervisor.extension.comfy_supervisor_bridge.journal import Journal as ExtensionJournal
+from comfy_supervisor.jobs.job import Process
+from comfy_supervisor.jobs.running import goes_on
 
 from .conftest import INTERRUPTED, Bridged, failed
 
@@ -130,6 +134,23 @@ def test_a_life_that_this_one_follows_in_its_process_was_ended_by_no_job(bridged
         found = connection.execute("SELECT token, cause, guilt FROM lives ORDER BY id").fetchall()
     suspected = [(life.token, "stalled", "suspect") for life in others]
     assert found == [("token", "", "innocent"), *suspected, ("next", "", None)]
+
+
+def test_a_life_is_that_of_its_process() -> None:
+    """As the listener sees it from outside."""
+    before = time.time()
+    found = bridge_life.this_one()
+    assert before <= found.began <= time.time()
+    assert (found.boot, found.pid) == (Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.getpid())
+    assert goes_on(Process(found.boot, found.pid, found.started))
+
+
+def test_no_two_lives_have_one_name() -> None:
+    """Though they may have one process. Nor can it be taken for a name that the listener gives."""
+    one, another = bridge_life.this_one(), bridge_life.this_one()
+    assert (len(one.token), one.token == another.token, "/" in one.token) == (16, False, False)
+    assert (one.pid, one.started) == (another.pid, another.started)
+    assert len({one, another}) == 2
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

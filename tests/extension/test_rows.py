@@ -29,6 +29,8 @@ def test_of_keys_the_names_alone_are_kept_wherever_they_stand() -> None:
     apart = rows.row((*JOB[:3], extra, [], {"auth": "SESAME"}), "queued", 1, rows.KEYS | {"mine"})
     assert apart["secrets"] == "api_key_comfy_org,auth,auth_token_comfy_org,mine"
     assert json.loads(apart["body"])["extra_data"] == {"x": 1}
+    both = rows.row((*JOB[:3], {"api_key_comfy_org": "SESAME"}, [], {"api_key_comfy_org": "SESAME"}), "queued", 1)
+    assert (both["secrets"], json.loads(both["body"])["extra_data"]) == ("api_key_comfy_org", {})
     within = rows.row((*JOB[:3], extra, []), "queued", 1)
     assert within["secrets"] == "api_key_comfy_org,auth_token_comfy_org"
     assert json.loads(within["body"])["extra_data"] == {"x": 1, "mine": "SESAME"}

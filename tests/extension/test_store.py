@@ -242,6 +242,7 @@ def test_a_file_of_a_format_to_come_is_of_no_use(file: Path, place: int) -> None
     with pytest.raises(sqlite3.DatabaseError) as said:
         store.connect(str(file), 1.0)
     assert store.is_damaged(said.value, str(file))
+    assert store.is_damaged(sqlite3.OperationalError("disk I/O error"), str(file))
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,8 @@ def test_what_there_is_too_much_of_to_be_kept_in_mind_is_not_promised(monkeypatc
     assert begun.wait(60)
     assert [one.do(partial(done.append, number)) for number in range(4)] == [True, True, False, False]
     assert one.late
+    monkeypatch.setattr(writer, "MOST", 1)
+    assert not one.do(goes_on.set), "there may be more, where several have come at once"
     goes_on.set()
     wait_until(lambda: done == [0, 1])
     wait_until(lambda: not one.late)

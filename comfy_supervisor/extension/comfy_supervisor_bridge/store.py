@@ -134,7 +134,7 @@ def _folder(file: str, how: int, patience: float) -> Iterator[None]:
 
     SQLite knows companions by name: with those of another journal, its two sides would write where neither reads.
     """
-    descriptor = os.open(os.path.dirname(file) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # noqa: PTH120
+    descriptor = os.open(os.path.dirname(file) or ".", os.O_RDONLY | os.O_DIRECTORY)  # noqa: PTH120
     try:
         deadline = time.monotonic() + patience
         while not _locks(descriptor, how):
@@ -166,7 +166,7 @@ def _claim(file: str) -> None:
     """Have the file closed to others, and its folder's owner's, whoever makes it; its companions will be as it is."""
     folder = os.stat(os.path.dirname(file) or ".")  # noqa: PTH116, PTH120
     try:
-        made = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        made = os.open(file, os.O_CREAT | os.O_EXCL, _MODE)  # which follows no link: open(2)
     except FileExistsError:
         _close_to_others(file, folder.st_uid)
         return
@@ -180,7 +180,7 @@ def _claim(file: str) -> None:
 def _close_to_others(file: str, owner: int) -> None:
     """Have a file that is there closed to others; one that has other names, or is another's, is refused."""
     # O_PATH: to close any other descriptor would drop the locks that this process has on the file, see fcntl_locking(2)
-    descriptor = os.open(file, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(file, os.O_PATH | os.O_NOFOLLOW)
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid not in (owner, os.geteuid()):
