@@ -146,9 +146,11 @@ def test_a_life_is_that_of_its_process() -> None:
 
 
 def test_no_two_lives_have_one_name() -> None:
-    """Though they may have one process. Nor can it be taken for a name that the listener gives."""
+    """Though they may have one process; its image is told by both."""
     one, another = bridge_life.this_one(), bridge_life.this_one()
-    assert (len(one.token), one.token == another.token, "/" in one.token) == (16, False, False)
+    (name, image), (other_name, other_image) = one.token.split("/"), another.token.split("/")
+    assert (len(name), name == other_name, image) == (16, False, other_image)
+    assert goes_on(Process(one.boot, one.pid, one.started, int(image)))
     assert (one.pid, one.started) == (another.pid, another.started)
     assert len({one, another}) == 2
 

@@ -276,7 +276,7 @@ def test_a_new_listener_tells_lives_in_one_process_apart(
 ) -> None:
     """The second may be without the extension, an update having changed what that hooks into."""
     image = int(ME.token.rpartition("/")[2])
-    _speaks(kept)
+    speaks(kept)
     life = cast("Life", kept.journal.newest_life())
     kept.accept(life, "a")
     with kept.journal._transaction() as sql:

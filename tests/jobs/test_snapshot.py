@@ -8,7 +8,7 @@ import pytest
 
 from comfy_supervisor.jobs import snapshot
 from comfy_supervisor.jobs.comfy import Ending
-from comfy_supervisor.jobs.job import SUBMITTED, Life, State
+from comfy_supervisor.jobs.job import SUBMITTED, Life, Process, State
 
 from .conftest import Kept, Server
 
@@ -96,13 +96,11 @@ def test_a_life_that_speaks_for_itself_late_is_the_one_that_was_seen(kept: Kept,
 
 def test_a_job_without_an_end_is_taken_for_gone_only_if_it_was_seen_there(kept: Kept, server: Server) -> None:
     """One that was submitted, and has no answer, may still come; where it does not any more, it waits once more."""
-    life = kept.life(1)
-    kept.accept(kept.life(2), "a")
-    kept.settle(kept.life(2))
-    job = kept.job("a")
-    with kept.journal._transaction() as sql:
-        sql.execute("UPDATE jobs SET life = NULL")
-    assert kept.journal.submitting(job, life)
+    dead = kept.life(1)
+    kept.accept(dead, "a")
+    kept.settle(dead)
+    life = kept.journal.begin_life(Process("boot", 2, 2.0), 0.0)
+    assert kept.journal.submitting(kept.job("a"), life)
     _look(kept, server, life)
     assert (kept.job("a").life, kept.job("a").note) == (life.id, SUBMITTED)
     _look(kept, server, life, ends_doubt=True)
@@ -113,8 +111,7 @@ def test_a_submission_that_is_seen_in_the_queue_is_in_doubt_no_more(kept: Kept, 
     life = kept.life(1)
     kept.accept(life, "a")
     with kept.journal._transaction() as sql:
-        sql.execute("UPDATE jobs SET note = ?, life = NULL", (SUBMITTED,))
-    kept.journal.submitting(kept.job("a"), life)
+        sql.execute("UPDATE jobs SET note = ?", (SUBMITTED,))
     _queued(server, "a")
     _look(kept, server, life)
     assert (kept.job("a").state, kept.job("a").note) == (State.QUEUED, "")

@@ -34,17 +34,19 @@ def test_a_life_is_known_by_its_process(process: Process, is_its: bool) -> None:
     assert LIFE.is_of(process) is is_its
 
 
-def test_what_the_listener_names_a_life_by_tells_its_image() -> None:
+@pytest.mark.parametrize("witness", ["listener", "extension"])
+def test_a_lifes_name_tells_its_image(witness: str) -> None:
+    """Where it does not, or the kernel does not, it may have any."""
     assert token(Process("boot", 7, 1.5, 12)) == LIFE.token
-    assert LIFE.image == 12
-    assert replace(LIFE, token="boot/7/1.5/1" + "0" * 20).image == 0
-    assert replace(LIFE, token="random").image == 0
-    assert replace(LIFE, witness="extension").image == 0
+    life = replace(LIFE, witness=witness)
+    assert [image for image in (0, 1, 11, 12, 13) if life.may_have(image)] == [0, 12]
+    for anything in ("boot/7/1.5/0", "boot/7/1.5/1" + "0" * 20, "random", "12"):
+        assert replace(life, token=anything).may_have(13)
 
 
 @pytest.mark.parametrize(
     ("token", "witness", "is_handed_over"),
-    [("random", "listener", True), ("boot/7/1.5/12", "listener", False), ("random", "extension", False)],
+    [("random/12", "listener", True), ("boot/7/1.5/12", "listener", False), ("random/12", "extension", False)],
 )
 def test_a_life_that_the_extension_has_left_has_its_name_still(token: str, witness: str, is_handed_over: bool) -> None:
     assert replace(LIFE, token=token, witness=witness).is_handed_over is is_handed_over
