@@ -128,17 +128,6 @@ def wait_for_end(url: str, ended: Callable[[], bool], patience: float = float("i
     return True
 
 
-def has_ended(pid: int) -> bool:
-    """Tell whether a process, not a child of ours, is no more."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False
-
-
 def last_words(log: Path, lines: int = 12) -> str:
     """Return the end of a log, indented; empty if there is none."""
     try:

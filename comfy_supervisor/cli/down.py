@@ -40,7 +40,7 @@ def command(loaded: Loaded) -> None:
         return
     supervised.checked(rpc.Supervisor(rendered.url).shutdown())
     patience = 30.0 + len(rendered.instances) * (loaded.settings.restart.stop_seconds + 5.0)
-    if not daemon.wait_for_end(rendered.url, lambda: daemon.has_ended(pid), patience):
+    if not daemon.wait_for_end(rendered.url, lambda: orphans.has_ended(pid), patience):
         raise UserError(f"supervisord (pid {pid}) is still there after {patience:.0f} s; look at {rendered.log}")
     _end_leftovers(rendered)
     click.echo("down")

@@ -70,6 +70,11 @@ def find(environment: Mapping[str, str]) -> list[Orphan]:
     return [orphan for orphan in found if orphan.alive]
 
 
+def has_ended(pid: int) -> bool:
+    """Tell whether a process is no more, or a zombie: some containers' first process never asks how others ended."""
+    return _has_ended(_stat(pid))
+
+
 def is_ending(pid: int) -> bool:
     """Tell whether a process has been killed, and holds its ports only until its memory is freed.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import stat
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 from comfy_supervisor.extension.comfy_supervisor_bridge import gate, hooks
 from comfy_supervisor.extension.comfy_supervisor_bridge import journal as extension_journal
+from comfy_supervisor.extension.comfy_supervisor_bridge.heartbeat import Heart
 from comfy_supervisor.extension.comfy_supervisor_bridge.journal import LOST_END
 from comfy_supervisor.extension.comfy_supervisor_bridge.rows import REPLAYED
 from comfy_supervisor.standin.prompt_queue import Item, PromptQueue
@@ -756,6 +758,13 @@ def test_a_queue_that_is_another_is_left_alone(bridged: Bridged) -> None:
     with pytest.raises(AttributeError, match="PromptQueue has no mutex"):
         hooks.install(bridged.hooks, bridged.server, bridged.execution, bridged.nodes)
     assert Other.put is before
+
+
+def test_the_heartbeat_goes_on_where_its_folder_was_deleted(bridged: Bridged) -> None:
+    run = bridged.folder / "run"
+    Heart(str(run), bridged.life, bridged.hooks, None, "")._beat(2.0)
+    assert json.loads((run / "heartbeat.json").read_text())["at"] == 2.0
+    assert stat.S_IMODE(run.stat().st_mode) == 0o700
 
 
 def test_the_heartbeat_tells_what_runs(bridged: Bridged) -> None:

@@ -100,3 +100,14 @@ def test_one_that_cannot_be_killed_is_returned(marks: dict[str, str], monkeypatc
         found = orphans.find(marks)
         assert len(found) == 1
         assert orphans.end(found, pytest.fail, patience=0.1) == found
+
+
+def test_one_whose_parent_never_asks_has_ended_all_the_same(marks: dict[str, str]) -> None:
+    """As in a container whose first process is ``sleep infinity``: nobody takes a zombie away."""
+    with running(SLEEP, marks) as process:
+        assert not orphans.has_ended(process.pid)
+        process.kill()
+        wait_until(lambda: orphans.has_ended(process.pid))
+        assert psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE
+        process.wait()
+        assert orphans.has_ended(process.pid)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ class Heart:
 
     def _beat(self, now: float) -> None:
         temporary = self._file.with_suffix(f".{self._life.pid}.tmp")
+        with suppress(OSError):
+            self._file.parent.mkdir(0o700, exist_ok=True)  # somebody may have tidied up; where we may not, it stays so
         temporary.write_text(json.dumps(self._told(now)), encoding="utf-8")
         temporary.replace(self._file)
 
