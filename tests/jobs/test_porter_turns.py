@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from comfy_supervisor.jobs import porter
-from comfy_supervisor.jobs.comfy import Ending, Queue
+from comfy_supervisor.jobs.comfy import Ending
 from comfy_supervisor.jobs.fate import Policy
-from comfy_supervisor.jobs.job import Guilt, Job, Life, Process, State, Waits
+from comfy_supervisor.jobs.job import Guilt, Life, Process, State
 from comfy_supervisor.jobs.journal import JournalError
 from comfy_supervisor.jobs.porter import Sighting, Ward
 
@@ -174,12 +174,6 @@ def test_what_becomes_of_the_jobs_of_a_life_is_said(turns: Turns, kept: Kept) ->
     ]
 
 
-def test_how_a_suspect_is_tried_again_is_said() -> None:
-    job = Job(1, "a", 5.0, State.QUEUED, None, "", "", Waits.NOT, 1, 0, "", 0.0, 0.0)
-    assert porter._told(job) == "it is tried again last and alone (suspected of 1 death)"
-    assert porter._told(replace(job, suspect=0)) == "it is tried again first (no doing of its own)"
-
-
 def test_one_that_gave_up_when_asked_is_told_of_as_it_was(turns: Turns, kept: Kept, server: Server) -> None:
     life = speaks(kept)
     kept.accept(life, "a", state=State.RUNNING)
@@ -235,31 +229,15 @@ def _queues_read(outside: Turns, server: Server, *times: float) -> list[float]:
     return found
 
 
-def test_a_queue_that_moves_is_looked_at_for_a_twentieth_of_the_time(
-    outside: Turns, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_queue_that_moves_is_looked_at_for_a_twentieth_of_the_time(outside: Turns, server: Server) -> None:
     """It may be long to read, and ComfyUI's own thread answers."""
-    queue, takes = server.queue, 0.25
-
-    def slow() -> Queue | None:
-        outside.now += takes
-        return queue()
-
-    monkeypatch.setattr(server, "queue", slow)
-    assert _queues_read(outside, server, 0.0, 1.0, 5.2, 5.25, 10.4, 10.5) == [0.0, 5.25, 10.5]
-    takes = 2.0
-    assert _queues_read(outside, server, 16.0, 57.9, 58.0) == [16.0, 58.0]
+    server.took = 0.25
+    assert _queues_read(outside, server, 0.0, 1.0, 4.9, 5.0, 9.9, 10.0) == [0.0, 5.0, 10.0]
+    server.took = 2.0
+    assert _queues_read(outside, server, 15.0, 54.9, 55.0) == [15.0, 55.0]
 
 
-def test_a_queue_that_stands_still_is_looked_at_rarely(
-    outside: Turns, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    queue, takes = server.queue, 0.0
-
-    def slow() -> Queue | None:
-        outside.now += takes
-        return queue()
-
+def test_a_queue_that_stands_still_is_looked_at_rarely(outside: Turns, server: Server) -> None:
     def read(*times: float) -> list[float]:
         found = []
         for now in times:
@@ -268,38 +246,44 @@ def test_a_queue_that_stands_still_is_looked_at_rarely(
             found += [now] * len(server.asked)
         return found
 
-    monkeypatch.setattr(server, "queue", slow)
     outside.porter.see(replace(SEEN, ready=False))
     assert read(0.0, 15.0, 29.9, 30.0, 50.0) == [0.0, 30.0]
-    takes = 2.0
-    assert read(60.0, 101.9, 102.0) == [60.0, 102.0]
+    server.took = 2.0
+    assert read(60.0, 99.9, 100.0) == [60.0, 100.0]
+
+
+def test_a_look_that_was_not_answered_is_made_good_soon(outside: Turns, server: Server) -> None:
+    """As if the queue had moved: nobody knows whether it has."""
+    server.took, server.told = 0.25, False
+    outside.at(0.0, SEEN)
+    server.told = True
+    server.asked.clear()
+    outside.at(4.9)
+    assert server.asked == []
+    outside.at(5.0)
+    assert server.asked == ["queue"]
 
 
 @pytest.mark.parametrize("work", ["a", "z"])
-def test_work_that_has_moved_since_the_last_look_leaves_no_calm(
-    outside: Turns, server: Server, monkeypatch: pytest.MonkeyPatch, work: str
-) -> None:
+def test_work_that_has_moved_since_the_last_look_leaves_no_calm(outside: Turns, server: Server, work: str) -> None:
     """Or a job that came meanwhile would be seen ten seconds later."""
-    queue = server.queue
-
-    def slow() -> Queue | None:
-        outside.now += 0.25
-        return queue()
-
-    monkeypatch.setattr(server, "queue", slow)
+    server.took = 0.25
     outside.at(0.0, replace(SEEN, work="m"))
     outside.at(1.0, replace(SEEN, work=work))
     assert outside.looks(2.0, 3.0) == [2.0, 3.0]
 
 
-def test_strange_jobs_are_told_of_once_a_life(outside: Turns, server: Server) -> None:
-    server.strange = 1
-    outside.at(0.0, SEEN)
-    outside.at(30.0)
-    told = "1 of the jobs in /queue have a form that is not known here, and die with ComfyUI"
-    assert outside.said == [told]
-    outside.porter._tell_of_strange(Life(9, "another", "", 0, 0.0, "listener", "", None))
-    assert outside.said == [told, told]
+def test_strange_jobs_are_told_of_once_a_life(outside: Turns, kept: Kept, server: Server) -> None:
+    """However many there are."""
+    for now, strange in ((0.0, 1), (30.0, 12)):
+        server.strange = strange
+        outside.at(now, replace(SEEN, work=str(now)))
+    told = "of the jobs in /queue have a form that is not known here, and die with ComfyUI"
+    assert outside.said == [f"1 {told}"]
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE lives SET token = boot || '/another'")
+    outside.at(60.0, replace(SEEN, work="more"))
+    assert outside.said == [f"1 {told}", f"12 {told}"]
 
 
 def test_of_what_has_ended_so_much_is_remembered_and_that_is_seen_to_each_hour(

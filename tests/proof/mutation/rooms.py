@@ -84,8 +84,8 @@ ROOMS = (
     ),
     Room(
         "jobs, carried over",
-        ["comfy_supervisor/jobs/porter.py"],
-        ["tests/jobs/test_porter_turns.py", "tests/jobs/test_porter.py"],
+        ["comfy_supervisor/jobs/porter.py", "comfy_supervisor/jobs/words.py"],
+        ["tests/jobs/test_words.py", "tests/jobs/test_porter_turns.py", "tests/jobs/test_porter.py"],
     ),
     Room(
         "jobs, seen from outside",
