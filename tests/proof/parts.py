@@ -13,9 +13,9 @@ from .plan import Part, Plan
 from .year import report as year
 
 
-def _rounds(measure: Callable[[int], Report]) -> Callable[[Plan], Report]:
-    """Have a part of the benchmark take a plan."""
-    return lambda plan: measure(plan.repeat)
+def _commands(plan: Plan) -> Report:
+    """Have the part of the benchmark that a quick run has, too, take a plan."""
+    return commands.measure(plan.repeat, quick=plan.quick)
 
 
 def _once(measure: Callable[[int], Report]) -> Callable[[Plan], Report]:
@@ -28,7 +28,7 @@ PARTS = (
     Part("year", "reliability", "A simulated year", year.measure),
     Part("soak", "reliability", "A soak on real processes", soak.measure, apart=True),
     Part("mutation", "reliability", "Mutants, and whether the tests notice", mutation.measure, apart=True),
-    Part("commands", "benchmarks", "The commands, as ratios to an empty Python start", _rounds(commands.measure)),
+    Part("commands", "benchmarks", "The commands, as ratios to an empty Python start", _commands),
     Part("peer", "benchmarks", "Beside superlance's httpok", _once(peer.measure), in_quick=False),
     Part("cost", "benchmarks", "What the listener costs", _once(cost.measure), in_quick=False),
     Part("latency", "benchmarks", "What the probes cost ComfyUI's clients", _once(latency.measure), in_quick=False),
