@@ -11,6 +11,8 @@ import faulthandler
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from comfy_supervisor.standin import log_format, start_faults
@@ -19,6 +21,8 @@ from comfy_supervisor.standin.configuration import configuration
 from comfy_supervisor.standin.notice import NOTICE
 from comfy_supervisor.standin.release import COLOURED_LOG, FAULTHANDLER
 
+_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""The variables by which OpenSSL finds them: SSL_CTX_set_default_verify_paths(3)."""
 _FOLDERS_THAT_MUST_EXIST = ("user_directory", "models_directory", "front_end_root")
 
 _log = logging.getLogger("standin")
@@ -60,9 +64,27 @@ def _start(args: argparse.Namespace, version: str, orders: str) -> None:
     start_faults.apply(orders)
     if args.quick_test_for_ci:
         return
-    from comfy_supervisor.standin.server import serve  # noqa: PLC0415  # aiohttp waits until all else is right
+    with without_authorities():
+        from comfy_supervisor.standin.server import serve  # noqa: PLC0415  # aiohttp waits until all else is right
 
     serve(chosen)
+
+
+@contextmanager
+def without_authorities() -> Iterator[None]:
+    """Have OpenSSL know no certificate authorities.
+
+    aiohttp reads all of the system's twice as it is imported, which is a sixth of a start; the stand-in asks nobody.
+    """
+    before = {name: os.environ.get(name) for name in _AUTHORITIES}
+    os.environ.update(dict.fromkeys(_AUTHORITIES, os.devnull))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 if __name__ == "__main__":

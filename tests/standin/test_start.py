@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ import pytest
 from comfy_supervisor.comfyui.find import find
 from comfy_supervisor.comfyui.parser import prove, read
 from comfy_supervisor.comfyui.releases import known, nearest
+from comfy_supervisor.standin.main import without_authorities
 from tests.comfyui_server import STANDIN_FOLDER, Server
 from tests.support import wait_until
 
@@ -134,3 +137,14 @@ def test_an_unknown_fault_is_refused() -> None:
     ended = run(STANDIN_START="slow:1,nonsense")
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].startswith('main.py: error: STANDIN_START="slow:1,nonsense": nonsense')
+
+
+def test_no_certificate_authorities_are_read_and_the_environment_stays_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/some/authorities.pem")
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    before = dict(os.environ)
+    with without_authorities():
+        assert ssl.create_default_context().cert_store_stats()["x509"] == 0
+    assert dict(os.environ) == before
