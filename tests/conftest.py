@@ -30,6 +30,35 @@ def _kill(pid: int, number: int, kill: Callable[[int, int], None] = os.kill) -> 
 os.kill = _kill
 
 
+SHARED = {
+    "cli": ("running", "two"),
+    "contract": ("bridged", "extended", "running"),
+    "faults": ("ill", "inside", "one", "ward"),
+    "health": ("faulty", "running"),
+    "jobs": ("comfyui",),
+    "standin": ("shared",),
+}
+"""By room: the fixtures of processes that many tests share."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have one of xdist's workers run all tests that share a process: each of the others would start its own."""
+    for item in items:
+        if isinstance(item, pytest.Function) and (process := _process(item)):
+            item.add_marker(pytest.mark.xdist_group(process))
+
+
+def _process(test: pytest.Function) -> str:
+    """Name the process that a test shares with others; empty: it has its own, or none."""
+    room = test.path.parent.name
+    shared = [name for name in SHARED.get(room, ()) if name in test.fixturenames]
+    if not shared:
+        return ""
+    parameters = test.callspec.params if hasattr(test, "callspec") else {}
+    return f"{room} {shared[-1]} {parameters.get(shared[-1], parameters.get('kind', ''))}"
+
+
 REQUIRED = tuple(os.environ.get("REQUIRE", "").split())
 """Files and folders of tests none of which may be skipped: CONTRIBUTING.md."""
 
