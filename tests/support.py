@@ -98,11 +98,15 @@ def seed(variable: str) -> int:
 
 
 def wait_until(condition: Callable[[], T], deadline: float = 30.0, what: str = "") -> T:
-    """Return what holds as soon as it does; fail if it does not within `deadline` seconds."""
-    end = time.monotonic() + deadline
+    """Return what holds as soon as it does; fail if it does not within `deadline` seconds.
+
+    It looks ever less often, down to 20 times a second: each look is work for those who are asked, too.
+    """
+    end, pause = time.monotonic() + deadline, 0.01
     while not (found := condition()):
         assert time.monotonic() < end, f"not within {deadline:g} s: {what}"
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(1.1 * pause, 0.05)
     return found
 
 

@@ -268,7 +268,8 @@ class Service:
             self.rpc.shutdown()
             for process in self._started:
                 process.send_signal(signal.SIGTERM)
-            wait_until(lambda: self._poked() and not self.processes(), 60, f"left: {self.commands()}")
+            wait_until(lambda: isinstance(self.rpc.state(), Failure), 60, "supervisord is no more")
+            wait_until(lambda: not self.processes(), 60, f"left: {self.commands()}")
         finally:
             for each in self.processes():
                 with suppress(psutil.NoSuchProcess):
