@@ -131,7 +131,7 @@ def test_answers_are_held_for_a_time(server: Server, how: str, seconds: float) -
     wait_until(lambda: not is_silent(server))
     assert time.monotonic() - started > 0.7
     burned = cpu_seconds(server) - before
-    assert (burned > 0.25) == (how in {"burn", "gil"})
+    assert (burned > 0.1) == (how in {"burn", "gil"})
 
 
 @pytest.mark.parametrize(("how", "goes_on"), [("sleep", True), ("gil", False)])
