@@ -9,6 +9,9 @@ INSTALL := PYTHONWARNINGS=ignore::UserWarning $(BIN)/python -m pip install --qui
 # pyenv's shims run only those of its Pythons that are active.
 PYENV_PYTHONS := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.1*/bin/python3)
 
+# Else whatever is started, each of the tests' processes too, compiles anew what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -21,7 +24,7 @@ run: $(VENV)/.installed ## Run ComfyUI: $COMFYUI_DIR, or the one that is found, 
 
 .PHONY: test
 test: $(VENV)/.installed-dev ## Run all tests.
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 6 --dist loadgroup $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(VENV)/.installed-dev ## Look for inputs that break something, for MINUTES=10.
@@ -37,9 +40,9 @@ lint: $(VENV)/.installed-dev ## Check style, types, and who imports whom.
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 
 .PHONY: pythons
-pythons: $(VENV)/.installed-dev ## Run the tests on every Python found, and on the oldest and newest dependencies.
+pythons: $(VENV)/.installed-dev ## Run what may differ on every Python found, and on the oldest and newest dependencies.
 	@mkdir -p .tox # by itself, tox would close it to the other users that some tests are about
-	$(BIN)/tox run $(if $(PYENV_PYTHONS),--discover $(PYENV_PYTHONS)) $(ARGS)
+	$(BIN)/tox run-parallel --parallel all --parallel-no-spinner $(if $(PYENV_PYTHONS),--discover $(PYENV_PYTHONS)) $(ARGS)
 
 .PHONY: proof
 proof: $(VENV)/.installed-bench ## Prove what is promised, and write docs/reliability.md and docs/benchmarks.md of it, in about an hour; QUICK=1: in minutes, without the documents.

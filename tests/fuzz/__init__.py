@@ -15,8 +15,8 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-FACTOR = int(os.environ.get("FUZZ_FACTOR", "1"))
-"""How many times more is tried than in a run of the tests."""
+FACTOR = float(os.environ.get("FUZZ_FACTOR", "1"))
+"""How many times more, or less, is tried than in a run of the tests."""
 CPU_SECONDS = 10.0
 """What the input of one example may cost: all of them are short, and seconds of them would mean a loop."""
 
@@ -45,7 +45,7 @@ values = st.recursive(
 def examples(count: int) -> settings:
     """Return how a test is run that tries so many inputs."""
     return settings(
-        max_examples=count * FACTOR,
+        max_examples=max(1, round(count * FACTOR)),
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
 

@@ -11,6 +11,8 @@ from dataclasses import replace
 from itertools import count, product
 from typing import Any
 
+import pytest
+
 from comfy_supervisor.health.policy.evidence import (
     ENDS,
     RECYCLED,
@@ -130,6 +132,7 @@ def _check(before: State, seen: Observation, now: float, state: State, verdict: 
         assert now - state.progress >= RULES.stall_after, verdict  # 7
 
 
+@pytest.mark.search
 def test_every_state_within_reach() -> None:
     counter = count()
     frontier = [(State(), 1000.0)]

@@ -188,7 +188,7 @@ class Machine(RuleBasedStateMachine):
             self.world.look(asked, supervisord, body, queue)
 
 
-TestPromises = Machine.TestCase
+TestPromises = pytest.mark.search(Machine.TestCase)
 TestPromises.settings = settings(max_examples=200, stateful_step_count=100, phases=[Phase.generate, Phase.shrink])
 
 
@@ -362,6 +362,7 @@ BY_EXTENSION = {True: {"paused"}, False: {"held-by-an-operator", "worker-dead"}}
 """Those that can't be reached with it, and without it."""
 
 
+@pytest.mark.search
 @pytest.mark.parametrize("part", range(len(PARTS)))
 def test_a_random_walk(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the promises over a million looks in four parts, about forty days of an instance's life."""

@@ -200,6 +200,7 @@ def _chosen(points: list[str]) -> Iterator[tuple[int, str]]:
             yield number, point
 
 
+@pytest.mark.search
 @pytest.mark.parametrize("view", VIEWS if EXHAUSTIVE else VIEWS[:-1])
 def test_a_fault_at_every_point(create: Create, view: str) -> None:
     """Each fault that each point of a rich story can have."""
