@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.bench.report import Report
 from tests.proof import results
+from tests.proof.parts import PARTS
 from tests.proof.plan import Part
 from tests.proof.results import Result
 
@@ -42,3 +44,9 @@ def test_what_others_found_stays_until_the_part_is_run_here(tmp_path: Path) -> N
 def test_nothing_is_written_where_nothing_was_found(tmp_path: Path) -> None:
     assert results.write([FIRST, SECOND], tmp_path / "kept", tmp_path / "docs") == []
     assert not (tmp_path / "docs").exists()
+
+
+def test_each_part_of_a_quick_run_is_run_before_a_change_is_taken() -> None:
+    run = (results.ROOT / ".ci" / "run").read_text()
+    quick = {part.name for part in PARTS if part.in_quick and not part.apart}
+    assert set(re.findall(r"make proof QUICK=1 ARGS=(\w+)", run)) == quick
