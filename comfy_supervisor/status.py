@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from . import gpu, presence, rpc
-from .health import ledger
+from .health import ledger, orders
 from .health.policy.evidence import Life
 from .health.senses import heartbeat, probe, vitals
 from .health.senses.heartbeat import Heartbeat
@@ -35,6 +37,8 @@ UNSEEN = 20.0
 """Seconds after which the health listener has something to say of a process."""
 STARTING = 300.0
 """Seconds of a life in which nobody may listen yet: custom nodes are imported first, and those may be many."""
+FULL = 64 * 1024
+"""Bytes of free space below which a disk takes none of our files any more."""
 _NEXT_START = re.compile(r"next start in \d+ s")
 """What a hold's text says of its end, as it was when the hold began."""
 
@@ -72,6 +76,8 @@ class Status:
     """Those in its journal; None: there is none, or it can't be read, or was not asked for."""
     trouble: str = ""
     """What is wrong with the journal."""
+    full: bool = False
+    """Whether the disk of its state folder is: what is read there may be old, and nothing is written down."""
 
     @property
     def lives(self) -> bool:
@@ -108,7 +114,8 @@ def _look(service: Service, *, with_gpu: bool) -> tuple[Status, ...]:
     since = _listens_since(processes.get(LISTENER))
     uses = gpu.use() if with_gpu and any(one.gpu for one in running) else {}
     found = (_status(one, processes.get(one.program), answers.get(one.id), uses) for one in service.instances)
-    return tuple(_with_health(each, since, service.watched) for each in found)
+    full = _is_full(service.conf.parent)
+    return tuple(replace(_with_health(each, since, service.watched), full=full) for each in found)
 
 
 def _left_behind(instance: Rendered) -> str:
@@ -132,9 +139,20 @@ def _with_health(status: Status, since: float | None, wanted: bool) -> Status:
     now = time.time()
     report = None if since is None else ledger.report(status.instance.state, now)
     report = report if report and since is not None and report.at >= since else None
+    if report:
+        report = replace(report, maintenance=orders.maintenance(str(status.instance.state)))
     if report and status.hold:
         report = replace(report, reason=counted_down(report.reason, status.hold, now))
     return replace(status, health=report, watched=report is not None or not wanted or status.uptime <= UNSEEN)
+
+
+def _is_full(folder: Path) -> bool:
+    """Tell whether the disk of a folder is full; no if that can't be told."""
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < FULL or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def _with_jobs(status: Status) -> Status:

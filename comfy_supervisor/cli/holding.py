@@ -22,6 +22,15 @@ POLL = 0.25
 PATIENCE = 5 * heartbeat.EVERY
 """Seconds in which ComfyUI's extension should have told that it has heard."""
 
+_WITHOUT = (
+    "runs without comfy-supervisor's extension, which alone can hold jobs back; "
+    "it takes jobs.extension = true and ComfyUI 0.3.45 or later"
+)
+_MUTE = (
+    "comfy-supervisor's extension, which alone can hold jobs back, says nothing in it; comfy-supervisor logs tells why "
+    "it is not there, or doctor whether the disk is full"
+)
+
 Instances = Sequence[Rendered]
 
 
@@ -44,10 +53,7 @@ def is_possible(rendered: Service, chosen: Instances) -> bool:
     """Tell whether all instances have the extension, without which no job is held back; say which have not."""
     lacking = [each for each in until(rendered, chosen, _has_extension) if not _has_extension(each)]
     for each in lacking:
-        complain(
-            f"{each.instance.program}: runs without comfy-supervisor's extension, which alone can hold jobs back; "
-            "it takes jobs.extension = true and ComfyUI 0.3.45 or later"
-        )
+        complain(f"{each.instance.program}: {_MUTE if each.instance.extension else _WITHOUT}")
     return not lacking
 
 

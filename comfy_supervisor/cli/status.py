@@ -72,11 +72,13 @@ def _health(row: Status) -> str:
 def _trouble(row: Status) -> Iterator[str]:
     """Yield what the health listener has to say, where all isn't well."""
     health = row.health
+    if row.full:
+        yield "its disk is full: neither its jobs nor how it is are written down; comfy-supervisor doctor names it"
     if row.trouble:
         yield f"its journal of jobs: {lastword.printable(row.trouble)}"
     if row.paused and row.ready and row.beat is None and row.uptime > status.UNSEEN:
         yield "is not held by the pause: it runs without comfy-supervisor's extension"
-    if not row.watched:
+    if not row.watched and not row.full:
         yield f"nobody watches its health; supervisorctl start {LISTENER}, or look at its log"
     if health is None:
         return
@@ -117,7 +119,7 @@ def _row(row: Status) -> dict[str, Any]:
 
 def _journal(row: Status) -> str | None:
     """Return ``ok``, ``degraded`` (not all is written down) or ``unreadable``; None: there is no journal."""
-    if row.trouble:
+    if row.trouble or row.full:
         return "degraded" if row.jobs else "unreadable"
     return "ok" if row.jobs else None
 

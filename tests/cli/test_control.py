@@ -81,6 +81,16 @@ class TestStatus:
     def test_the_exit_code_is_asked_for(self, up: Service) -> None:
         assert up.run("status", "--exit-code").returncode == 0
 
+    def test_maintenance_shows_at_once(self, up: Service) -> None:
+        """Before the health listener's next look."""
+        wait_until(lambda: up.status()[0]["health"])
+        up.ok("maintenance", "on")
+        try:
+            assert "(maintenance)" in up.ok("status")
+        finally:
+            up.ok("maintenance", "off")
+        assert "(maintenance)" not in up.ok("status")
+
     def test_what_is_down_is_an_answer_too(self, service: Service) -> None:
         service.ok("render")
         (row,) = service.status()

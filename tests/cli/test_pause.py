@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 import requests
 
+from comfy_supervisor.cli import holding
 from comfy_supervisor.cli.drain import Wait, refuse_loss
 from comfy_supervisor.errors import UserError
 from comfy_supervisor.health.senses.heartbeat import Heartbeat
+from comfy_supervisor.health.senses.probe import Answer
 from comfy_supervisor.jobs.job import Process, State
 from comfy_supervisor.jobs.journal import Journal
+from comfy_supervisor.rendered import Service as Rendering
 from comfy_supervisor.status import Status
 from tests.cli.service import Service
 from tests.comfyui_server import image_job, sleep_job
@@ -123,6 +126,17 @@ class TestPause:
             assert done.stderr.startswith("error: comfyui: runs without comfy-supervisor's extension")
             assert not (service.state / "run" / "cpu" / "pause.json").exists()
         assert service.info().statename == "RUNNING"
+
+    @pytest.mark.parametrize(("extension", "said"), [(True, "says nothing in it"), (False, "runs without")])
+    def test_one_that_says_nothing_is_not_said_to_have_been_left_out(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], extension: bool, said: str
+    ) -> None:
+        """As where the disk is full that it would tell on."""
+        one = instance(command=("python", "main.py", *["/extension.yaml"] * extension))
+        mute = Status(one, "RUNNING", pid=7, answer=Answer(ready=True))
+        monkeypatch.setattr(holding, "until", lambda *_: (mute,))
+        assert not holding.is_possible(Rendering(one.state, one.state, one.state, one.log, (one,)), (one,))
+        assert said in capsys.readouterr().err
 
 
 class TestDrain:

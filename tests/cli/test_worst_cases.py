@@ -68,6 +68,8 @@ class TestFullDisk:
             service.ok("restart")
             service.wait_for_api()
             assert service.status()[0]["ready"]
+            assert "comfyui: its disk is full: " in service.ok("status")
+            assert service.status()[0]["journal"] != "ok"
             service.ok("down")
 
     def test_a_folder_that_cannot_be_made_for_want_of_space(self, service: Service) -> None:
