@@ -153,17 +153,17 @@ def _loss(found: Status) -> str:
     waiting, journal = (found.beat.queue[1], found.beat.journal) if found.beat else (0, "ok")
     if not waiting:
         return ""
+    there = f"{waiting} job waits" if waiting == 1 else f"{waiting} jobs wait"
     all_the_same = "comfy-supervisor stop stops it all the same"
     if journal == "degraded":
-        lost = f"{waiting} jobs wait, and its journal can't be written: a stop would lose them"
+        lost = f"{there}, and its journal can't be written: a stop would lose what waits"
         return f"{lost}; comfy-supervisor logs tells why, {all_the_same}"
     unkept = _unkept(found.instance)
-    if journal == "left" and unkept is None:
-        return f"{waiting} jobs wait, and which can't be told now: a stop might lose them; {all_the_same}"
+    if unkept is None and (journal == "left" or waiting > (found.jobs.queued if found.jobs else 0)):
+        return f"{there}, and which can't be told now: a stop might lose what waits; {all_the_same}"
     if unkept:
-        lost = f"{waiting} jobs wait, {unkept} of them in no journal: a stop would lose those"
-        mend = "try again in a minute" if journal == "left" else "let them run before, comfy-supervisor logs tells why"
-        return f"{lost}; {mend}, {all_the_same}"
+        mend = "try again in a minute" if journal == "left" else "comfy-supervisor logs tells why, resume lets it run"
+        return f"{there}; a stop would lose {unkept}, which no journal has; {mend}, {all_the_same}"
     return ""
 
 

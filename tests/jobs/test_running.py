@@ -36,6 +36,8 @@ def test_a_process_that_executes_something_else_does_not_go_on(known: bool) -> N
 
 
 def test_this_process_is_who_it_says() -> None:
+    """Its token names its image, by which either side tells it from what the process executes next."""
     again = bridge_life.this_one()
     assert (again.boot, again.pid, again.started) == (ME.boot, ME.pid, ME.started)
     assert again.token != ME.token
+    assert again.token.endswith(f"/{_image()}")
