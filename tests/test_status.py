@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 
 from comfy_supervisor import status
-from comfy_supervisor.cli.status import cells
+from comfy_supervisor.cli.status import cells, remarks
+from comfy_supervisor.health.ledger import Report
 from comfy_supervisor.health.senses.probe import Answer
+from comfy_supervisor.incidents.incident import Incident, Kind
+from comfy_supervisor.incidents.mask import Mask
+from comfy_supervisor.incidents.store import Store
 from comfy_supervisor.launch import records
 from comfy_supervisor.launch.holds import Hold
 from comfy_supervisor.model import GpuUse
-from comfy_supervisor.rendered import Rendered
+from comfy_supervisor.rendered import Rendered, Service
 from comfy_supervisor.rpc import Process
 from comfy_supervisor.status import Status
 from tests.comfyui_server import STANDIN_FOLDER
@@ -106,6 +110,38 @@ def test_the_launchers_age_and_memory_are_not_shown_as_comfyuis() -> None:
     assert cells(held)[3:5] == ("7", "-")
     assert "1024 MiB" not in cells(held)
     assert {"42 s", "1024 MiB"} < set(cells(replace(held, state="RUNNING")))
+
+
+def test_what_is_given_up_is_not_told_twice_that_its_budget_is_spent() -> None:
+    report = Report("GAVE_UP", 1.0, "segfault", "3 deaths and restarts", 2.0, restarts=(1.0, 2.0, 3.0), budget=2)
+    row = Status(instance(), "RUNNING", pid=7, health=report)
+    assert said(row) == [
+        "comfyui: segfault: 3 deaths and restarts",
+        "comfyui: 3 of 2 restarts and deaths spent, within 0 h",
+    ]
+    assert said(replace(row, health=replace(report, given_up=True))) == ["comfyui: segfault: 3 deaths and restarts"]
+
+
+def test_an_incident_is_spoken_of_for_a_day(tmp_path: Path) -> None:
+    """Of forty instances, most have had one some day."""
+    made = Incident("20261130T030000Z-gpu0-stalled", 1000.0, "gpu0", "comfyui", Kind.RESTART, "stalled", "no step")
+    kept = Store(tmp_path / "incidents").add(made, {}, Mask())
+    row = Status(replace(instance(), state=tmp_path / "gpu0"), "RUNNING", pid=7)
+    last = "last incident, 23 h 59 min ago: comfyui was restarted: stalled: no step; comfy-supervisor incidents show"
+    assert said(row, now=1000.0 + 86399) == [f"{last} {kept.id}"]
+    assert said(row, now=1000.0 + 86401) == []
+
+
+def test_that_many_are_the_stand_in_is_said_once() -> None:
+    one = Status(instance(command=("python3", f"{STANDIN_FOLDER}/main.py")), "RUNNING", pid=7)
+    others = [replace(one, instance=replace(one.instance, program=f"comfyui:gpu{number}")) for number in range(40)]
+    (line,) = said(*others)
+    assert line.endswith("comfyui:gpu9 and 30 more: the stand-in, not ComfyUI: it generates no images")
+    assert said(one) == ["comfyui: the stand-in, not ComfyUI: it generates no images"]
+
+
+def said(*rows: Status, now: float = 0.0) -> list[str]:
+    return list(remarks(Service(*[Path("/x")] * 4, ()), rows, now))
 
 
 @pytest.mark.parametrize(("main", "is_it"), [("/srv/ComfyUI/main.py", False), (f"{STANDIN_FOLDER}/main.py", True)])

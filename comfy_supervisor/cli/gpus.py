@@ -26,6 +26,10 @@ class Use:
     invocation: Invocation
 
 
+OPTION = 28
+"""Characters that an option has room for."""
+
+
 @click.command("gpus")
 @with_json
 @with_settings
@@ -136,10 +140,18 @@ def _title(use: Use) -> str:
     return f"{use.invocation.tier}  {program}"
 
 
+def _with_reason(option: str, reason: str) -> Iterator[str]:
+    """Yield an option with its reason beside it, or below where it is too long; reasons stand in one column."""
+    if len(option) > OPTION:
+        yield f"  {option}"
+        option = ""
+    yield f"  {option:<{OPTION}} {reason}"
+
+
 def _choice(invocation: Invocation) -> Iterator[str]:
     for flag in invocation.flags:
-        yield f"  {' '.join(flag.argv):<28} {flag.reason}"
+        yield from _with_reason(" ".join(flag.argv), flag.reason)
     for flag in invocation.left_out:
-        yield f"  {'not ' + ' '.join(flag.argv):<28} {flag.reason}"
+        yield from _with_reason(f"not {' '.join(flag.argv)}", flag.reason)
     for note in invocation.notes:
         yield f"  note: {note}"

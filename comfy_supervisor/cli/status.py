@@ -15,10 +15,12 @@ from ..rendered import Service
 from ..settings import Loaded
 from ..status import Status
 from . import incidents, supervised
-from .common import duration, print_json, print_table, with_json, with_usable_settings
+from .common import duration, print_json, print_table, some, with_json, with_usable_settings
 
 WELL = ("IDLE", "BUSY", "STARTING", "STOPPED")
 """The health listener's words that need nobody's attention."""
+RECENT = 86400.0
+"""Seconds for which an incident is spoken of: of many instances, most have had one some day."""
 MIB = 1024 * 1024
 TITLES = ("program", "state", "health", "pid", "uptime", "url", "api", "queue", "ram", "gpu", "vram")
 COLOURS = {"RUNNING": "green", "HELD": "red", "FATAL": "red", "BACKOFF": "yellow", "DOWN": "red"}
@@ -36,18 +38,24 @@ def command(loaded: Loaded, exit_code: bool, as_json: bool) -> int:
         print_json([_row(row) for row in rows])
     else:
         print_table(*columns(rows))
-        for row in rows:
-            for line in _trouble(row):
-                click.echo(f"{row.instance.program}: {line}")
-            if row.text and not row.ready and not (row.health and row.text in row.health.reason):
-                click.echo(f"{row.instance.program}: {row.text}")
-            for line in _why(service, row):
-                click.echo(f"{row.instance.program}: {line}")
-            if row.instance.standin:
-                click.echo(f"{row.instance.program}: the stand-in, not ComfyUI: it generates no images")
-            if incident := incidents.newest(row.instance):
-                click.echo(f"last incident, {incidents.told(incident, time.time())}")
+        for line in remarks(service, rows, time.time()):
+            click.echo(line)
     return int(exit_code and not all(row.ready and _well(row) for row in rows))
+
+
+def remarks(service: Service, rows: Sequence[Status], now: float) -> Iterator[str]:
+    """Yield what is to be said below the table, at a time in seconds since the epoch."""
+    for row in rows:
+        program = row.instance.program
+        yield from (f"{program}: {line}" for line in _trouble(row))
+        if row.text and not row.ready and not (row.health and row.text in row.health.reason):
+            yield f"{program}: {row.text}"
+        yield from (f"{program}: {line}" for line in _why(service, row))
+        incident = incidents.newest(row.instance)
+        if incident and now - incident.at < RECENT:
+            yield f"last incident, {incidents.told(incident, now)}"
+    if standins := [row.instance.program for row in rows if row.instance.standin]:
+        yield f"{some(standins)}: the stand-in, not ComfyUI: it generates no images"
 
 
 def _why(service: Service, row: Status) -> Sequence[str]:
@@ -84,7 +92,7 @@ def _trouble(row: Status) -> Iterator[str]:
         return
     if health.word not in WELL and health.cause != "healthy":
         yield health.reason if health.cause == "unknown" else f"{health.cause}: {health.reason}"
-    if health.restarts:
+    if health.restarts and not health.given_up:
         hours = health.window_seconds / 3600
         yield f"{len(health.restarts)} of {health.budget} restarts and deaths spent, within {hours:g} h"
 

@@ -160,9 +160,11 @@ class Incident:
 
     @property
     def _other(self) -> str:
-        """What was done, of what cause, and the suspect, where there is one, or what was seen."""
-        seen = self.ending or self.reason
-        return f"{_HEADLINES[self.kind]}: {self.cause}{self._place or (f': {seen}' if seen else '')}"
+        """What was done, of what cause if that is known, and the suspect, where there is one, or what was seen."""
+        seen = self.reason or self.ending
+        cause = "" if self.cause == "unknown" and (seen or self._place) else self.cause
+        told = f"{cause}{self._place}" if self._place else ": ".join(filter(None, (cause, seen)))
+        return f"{_HEADLINES[self.kind]}: {told.removeprefix(', ')}"
 
     @property
     def _place(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,15 @@ def test_each_gpu_with_its_flags_and_why(gpu_service: Service, nvml: Nvml) -> No
     assert "--gpu-only" in big["flags"]
     assert "--lowvram" in small["flags"]
     assert small["flags"][small["flags"].index("--cuda-device") + 1] == "1"
+
+
+def test_reasons_stand_in_one_column(gpu_service: Service, nvml: Nvml) -> None:
+    """Also that of an option which is longer than the column before, as several instances' folders are."""
+    nvml.cards([Card(), Card()])
+    gpu_service.settings(gpu={"devices": "all"})
+    lines = gpu_service.ok("gpus").splitlines()
+    folders = [below for line, below in pairwise(lines) if line.startswith("  --output-directory /")]
+    assert folders == [f"{'':31}one of several instances: shared, they would lose each other's files"] * 2
 
 
 def test_the_flags_are_those_that_are_rendered(gpu_service: Service, nvml: Nvml) -> None:

@@ -178,6 +178,20 @@ def test_the_headline_of_a_crash_says_how_it_ended_and_of_what_if_that_is_known(
     assert unknown.headline == "comfyui crashed with SIGSEGV (at KSampler of pack)"
 
 
+def test_the_headline_of_what_was_given_up_says_what_was_seen() -> None:
+    seen = "3 deaths and restarts within 60 min"
+    case = Case(
+        Kind.GAVE_UP, "unknown", AT, "cpu", "comfyui", seen, ending="exited: terminated by SIGKILL; not expected"
+    )
+    assert compose(case, Mask())[0].headline == f"comfyui was given up: {seen}"
+    stalled = make(kind=Kind.RESTART)
+    assert stalled.headline == "comfyui was restarted: stalled: it made no step"
+    suspect = Suspect("heartbeat", class_type="KSampler")
+    assert replace(stalled, suspect=suspect).headline == "comfyui was restarted: stalled, at KSampler"
+    assert replace(stalled, suspect=suspect, cause="unknown").headline == "comfyui was restarted: at KSampler"
+    assert replace(stalled, cause="unknown", reason="").headline == "comfyui was restarted: unknown"
+
+
 def test_a_crash_is_not_blamed_on_what_comfyui_goes_on_without() -> None:
     case = Case(Kind.CRASH, "healthy", AT, "cpu", "comfyui", "ended, and it can't be told how", log_before=SERVES)
     found, _ = compose(case, Mask())
