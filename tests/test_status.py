@@ -141,7 +141,8 @@ def test_that_many_are_the_stand_in_is_said_once() -> None:
 
 
 def said(*rows: Status, now: float = 0.0) -> list[str]:
-    return list(remarks(Service(*[Path("/x")] * 4, ()), rows, now))
+    nowhere = Path("/x")
+    return list(remarks(Service(nowhere, nowhere, nowhere, nowhere, ()), rows, now))
 
 
 @pytest.mark.parametrize(("main", "is_it"), [("/srv/ComfyUI/main.py", False), (f"{STANDIN_FOLDER}/main.py", True)])
