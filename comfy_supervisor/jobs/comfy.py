@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from ..bounded import Answer, Client, in_words
+from ..extension.comfy_supervisor_bridge import cuda
 from ..extension.comfy_supervisor_bridge.rows import id_of, is_known
 from .job import State
 
@@ -52,6 +53,11 @@ class Ending:
     """None: it has not ended in this life."""
     note: str = ""
     """Its error."""
+
+    @property
+    def of_ruin(self) -> bool:
+        """Whether it failed because the GPU was ruined: by it, or before, so that it has not been tried."""
+        return self.state is State.FAILED and cuda.kind("", self.note) == "sticky"
 
 
 @dataclass(frozen=True)

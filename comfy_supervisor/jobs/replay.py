@@ -130,7 +130,9 @@ class Replay:
             self._put_off(job)
             return None
         if ended.state is not None:
-            self.journal.found(job, self.life, ended.state, ended.note)
+            # what met a ruined GPU goes on; whether it did it, is told where a life's jobs are followed
+            state = State.QUEUED if ended.of_ruin else ended.state
+            self.journal.found(job, self.life, state, ended.note)
             return False
         if self.lost[job.prompt_id] >= TRIES:
             self._set_aside(job, f"it could not be submitted in {TRIES} tries")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from ..extension.comfy_supervisor_bridge import cuda
 from ..extension.comfy_supervisor_bridge.rows import is_known
 from .comfy import Server
 from .job import SUBMITTED, Job, Life, State
@@ -89,7 +88,7 @@ def _see_off(
         state, note = (ended.state, ended.note) if ended.state else (State.DELETED, GONE)
         if state is State.DELETED and job.asked.startswith(("listener", "obeyed")):
             journal.obeyed(job)
-        elif state is State.FAILED and cuda.kind("", note) == "sticky":
+        elif ended.of_ruin:
             # the first was poisoned, or did it; those after it have not been tried
             journal.moved(job, State.QUEUED if poisoned else State.RUNNING, note)
             poisoned = True

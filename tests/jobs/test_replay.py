@@ -52,6 +52,18 @@ def test_what_is_there_or_has_ended_is_not_submitted(kept: Kept, server: Server,
     assert kept.job("b").note == "no"
 
 
+def test_what_a_ruined_gpu_failed_has_not_ended(kept: Kept, server: Server) -> None:
+    """Of a submission without an answer: which of them did it, and was tried, is seen where the queue is followed."""
+    turns = outside(kept, server, "a", "b")
+    server.history = dict.fromkeys("ab", Ending(State.FAILED, "CUDA error: an illegal memory access was encountered"))
+    assert turns.turn(10.0)
+    assert server.submitted == []
+    assert [kept.job(each).state for each in "ab"] == [State.QUEUED, State.QUEUED]
+    assert snapshot.follow(kept.journal, server, turns.life, lambda: True)
+    assert [kept.job(each).state for each in "ab"] == [State.RUNNING, State.QUEUED]
+    assert {kept.job(each).life for each in "ab"} == {turns.life.id}
+
+
 def test_nothing_is_submitted_blindly(kept: Kept, server: Server, begun: Callable[..., Replay]) -> None:
     turns = begun("a")
     server.told = False
