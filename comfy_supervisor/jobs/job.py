@@ -131,19 +131,20 @@ class Life:
     guilt: Guilt | None
     """None: it is not known how it ended (yet)."""
 
-    def may_have(self, image: int) -> bool:
-        """Tell whether its process's image is this one, as far as is known: its own is noted in its token."""
-        noted = re.search(r"/([0-9]{1,20})$", self.token)
-        return not image or not noted or int(noted[1]) in (0, image)
-
     @property
     def is_handed_over(self) -> bool:
         """Whether the extension has entered it, and then left it to the listener."""
         return self.witness == "listener" and not self.token.startswith(f"{self.boot}/")
 
     def is_of(self, process: Process) -> bool:
-        """Tell whether this life is that process's."""
+        """Tell whether this life is that process's, one of those that it may have had."""
         return (self.boot, self.pid) == (process.boot, process.pid) and abs(self.started - process.started) < TICK
+
+    def is_run_by(self, process: Process) -> bool:
+        """Tell whether it is what that process executes now, as far as is known: its image is noted in its token."""
+        noted = re.search(r"/([0-9]{1,20})$", self.token)
+        known = int(noted[1]) if noted else 0
+        return self.is_of(process) and (not known or not process.image or known == process.image)
 
 
 SUBMITTED = "submitted, and nobody knows what became of that"

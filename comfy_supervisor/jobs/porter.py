@@ -160,7 +160,7 @@ class Porter:
         except JournalError:
             return True
         life, process = self._journal.newest_life(), self._sighting.process
-        if life is None or process is None or not life.is_of(process) or life.witness != "listener":
+        if life is None or process is None or not life.is_run_by(process) or life.witness != "listener":
             return False
         seen = snapshot.follow(self._journal, self._comfy, life, partial(goes_on, process))
         return seen and self._journal.ask(prompt_id)
@@ -250,7 +250,7 @@ class Porter:
         newest = self._journal.newest_life()
         if not goes_on(process):
             return None  # it was seen before: whose life that is, the next sighting tells
-        if newest and newest.is_of(process) and newest.may_have(process.image):
+        if newest and newest.is_run_by(process):
             if newest.is_handed_over:
                 self._say_once(newest, self._outside("our extension does not know the form of this ComfyUI's jobs"))
             return newest

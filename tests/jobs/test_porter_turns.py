@@ -385,6 +385,18 @@ def test_a_job_that_can_not_be_looked_for_is_not_asked(outside: Turns, kept: Kep
     assert not outside.porter._ask("a")
 
 
+def test_the_queue_of_the_next_life_in_its_process_says_nothing_of_the_one_before(
+    turns: Turns, kept: Kept, server: Server
+) -> None:
+    """It was seen to execute something else, and that is not written down yet."""
+    image = int(ME.token.rpartition("/")[2])
+    kept.accept(kept.journal.begin_life(replace(PROCESS, image=image + 1), 0.0), "before")
+    turns.porter.see(replace(SEEN, process=replace(PROCESS, image=image)))
+    server.items, server.running = {"a": [0.0, "a", {}, {}, []]}, {"a"}
+    assert not turns.porter._ask("a")
+    assert kept.job("before").state is State.QUEUED
+
+
 def test_without_a_journal_a_job_may_be_asked(turns: Turns, kept: Kept) -> None:
     """Nothing is written in which it could be taken for its user's word."""
     kept.journal.close()

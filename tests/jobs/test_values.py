@@ -39,9 +39,11 @@ def test_a_lifes_name_tells_its_image(witness: str) -> None:
     """Where it does not, or the kernel does not, it may have any."""
     assert token(Process("boot", 7, 1.5, 12)) == LIFE.token
     life = replace(LIFE, witness=witness)
-    assert [image for image in (0, 1, 11, 12, 13) if life.may_have(image)] == [0, 12]
+    images = (0, 1, 11, 12, 13)
+    assert [image for image in images if life.is_run_by(Process("boot", 7, 1.5, image))] == [0, 12]
+    assert not life.is_run_by(Process("boot", 8, 1.5, 12))
     for anything in ("boot/7/1.5/0", "boot/7/1.5/1" + "0" * 20, "random", "12"):
-        assert replace(life, token=anything).may_have(13)
+        assert replace(life, token=anything).is_run_by(Process("boot", 7, 1.5, 13))
 
 
 @pytest.mark.parametrize(
