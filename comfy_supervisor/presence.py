@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import machine, rpc
 from .errors import UserError
+from .launch import orphans
 from .service import MARK, UNIT, command
 
 UP = "comfy-supervisor up"
@@ -29,6 +30,17 @@ def running(address: Path, timeout: float = 5.0) -> int | None:
 def silence(address: Path, failure: rpc.Failure, conf: Path) -> str:
     """Return why supervisord, of a configuration, did not answer at a unix socket, with the mend."""
     return f"supervisord isn't running; {starts(conf)}" if abandoned(address) else _silence(failure)
+
+
+def unheard(state: Path) -> str:
+    """Return who runs the instance of a state folder though nobody listens at the socket, with the mend; empty: nobody.
+
+    Whoever is left of a supervisord that was killed belongs to the first process, whatever that is.
+    """
+    kept = orphans.keeper(orphans.marks(str(state)))
+    if kept is None or kept[1] == 1:
+        return ""
+    return f"supervisord (pid {kept[1]}), whose socket is gone, runs {kept[0]}: kill {kept[1]} ends both"
 
 
 def starts(conf: Path) -> str:

@@ -106,7 +106,7 @@ def _look(service: Service, *, with_gpu: bool) -> tuple[Status, ...]:
     if isinstance(answered, rpc.Failure):
         text = presence.silence(service.socket, answered, service.conf)
         gone = presence.abandoned(service.socket)
-        return tuple(Status(one, DOWN, f"{text}{_left_behind(one) if gone else ''}") for one in service.instances)
+        return tuple(Status(one, DOWN, _left_behind(one, text) if gone else text) for one in service.instances)
     processes = {process.program: process for process in answered}
     running = [one for one in service.instances if one.program in processes and processes[one.program].pid]
     launching = {one.id: LAUNCHING for one in running if vitals.launches(processes[one.program].pid)}
@@ -118,13 +118,15 @@ def _look(service: Service, *, with_gpu: bool) -> tuple[Status, ...]:
     return tuple(replace(_with_health(each, since, service.watched), full=full) for each in found)
 
 
-def _left_behind(instance: Rendered) -> str:
-    """Return what to say of an instance's processes that have outlived a supervisord; nothing if there are none."""
-    left = orphans.find(dict(zip(orphans.MARKS, (instance.id, str(instance.state)), strict=True)))
+def _left_behind(instance: Rendered, text: str) -> str:
+    """Return why nobody answers for an instance, with what is said of its processes that run all the same."""
+    if kept := presence.unheard(instance.state):
+        return kept
+    left = orphans.find(orphans.marks(str(instance.state)))
     if not left:
-        return ""
+        return text
     more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-    return f"; {left[0]}{more} still runs, unwatched, until that or comfy-supervisor down ends it"
+    return f"{text}; {left[0]}{more} still runs, unwatched, until that or comfy-supervisor down ends it"
 
 
 def _listens_since(listener: rpc.Process | None) -> float | None:

@@ -35,6 +35,8 @@ def command(loaded: Loaded) -> None:
     become_owner(loaded)
     pid = presence.running(rendered.socket)
     if pid is None:
+        if unheard := [f"{one.program}: {text}" for one in rendered.instances if (text := presence.unheard(one.state))]:
+            raise UserError(*unheard)
         if not _end_leftovers(rendered):
             click.echo("nothing to do: supervisord isn't running")
         return
@@ -65,9 +67,8 @@ def _end_leftovers(rendered: Service) -> bool:
     """End what a supervisord that was killed has left behind; return whether there was anything."""
     ended = False
     for instance in rendered.instances:
-        marks = dict(zip(orphans.MARKS, (instance.id, str(instance.state)), strict=True))
         told: list[str] = []
-        orphans.end_left(marks, told.append)
+        orphans.end_left(orphans.marks(str(instance.state)), told.append)
         for line in told:
             click.echo(f"{instance.program}: {line}")
         ended |= bool(told)

@@ -72,7 +72,7 @@ def taken_ports_rendered(instances: Iterable[Rendered]) -> None:
 def other_supervisords(made: Plan) -> None:
     """Raise UserError for each instance that another supervisord runs already."""
     folders = (made.paths.instance_state(one.id) for one in made.instances)
-    found = [text for folder in folders if (text := orphans.elsewhere(_marks(folder)))]
+    found = [text for folder in folders if (text := orphans.elsewhere(orphans.marks(str(folder))))]
     if found:
         raise UserError(*found)
 
@@ -118,9 +118,4 @@ def _refuse_without_torch(
 def _ours(state: Path) -> set[int]:
     """Return the processes of all instances that ever had a folder here."""
     folders = [folder for folder in state.iterdir() if folder.is_dir()]
-    return {orphan.pid for folder in folders for orphan in orphans.find(_marks(folder))}
-
-
-def _marks(folder: Path) -> dict[str, str]:
-    """Return what the environment of an instance's processes has, by its state folder."""
-    return dict(zip(orphans.MARKS, (folder.name, str(folder)), strict=True))
+    return {orphan.pid for folder in folders for orphan in orphans.find(orphans.marks(str(folder)))}

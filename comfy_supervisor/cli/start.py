@@ -52,7 +52,7 @@ def _tell_again(supervisor: Supervisor, instance: Rendered, before: Explanation)
         if isinstance(process, Failure):
             return
         if process.pid != pid and (found := why.died(instance.log, supervisor.url, instance.program, pid)):
-            again = "again, " if found.cause == before.cause else ""
-            for line in why.told(found):
-                click.echo(f"{instance.program}: {again}{line}", err=True)
+            again = found.cause == before.cause
+            for line in (f"again, {found.cause}",) if again else why.told(found):
+                click.echo(f"{instance.program}: {line}", err=True)
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from .. import programs
 from ..launch import orphans, ports
@@ -31,15 +30,10 @@ def _wanted(patient: Patient) -> Iterator[tuple[str, int, list[dict[str, str]]]]
     made = patient.known_plan
     if not made:
         known = [path.parent for path in patient.places.state.glob("*/starts.json")]
-        yield "comfyui", patient.loaded.settings.comfyui.port, [_marks(folder) for folder in known]
+        yield "comfyui", patient.loaded.settings.comfyui.port, [orphans.marks(str(folder)) for folder in known]
         return
     for instance in made.instances:
-        yield instance.program, instance.port, [_marks(patient.places.instance_state(instance.id))]
-
-
-def _marks(state: Path) -> dict[str, str]:
-    """Return what the environment of an instance's processes has, by its state folder."""
-    return dict(zip(orphans.MARKS, (state.name, str(state)), strict=True))
+        yield instance.program, instance.port, [orphans.marks(str(patient.places.instance_state(instance.id)))]
 
 
 def _is_ours(trouble: str, marks: list[dict[str, str]]) -> bool:

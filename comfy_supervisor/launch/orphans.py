@@ -54,6 +54,11 @@ class Orphan:
             return
 
 
+def marks(folder: str) -> dict[str, str]:
+    """Return what the environment of an instance's processes has, by its state folder."""
+    return dict(zip(MARKS, (os.path.basename(folder), folder), strict=True))
+
+
 def find(environment: Mapping[str, str]) -> list[Orphan]:
     """Return the processes that bear this environment's marks, other than this one and its ancestors.
 
@@ -92,14 +97,22 @@ def are_ending() -> bool:
 
 def elsewhere(environment: Mapping[str, str]) -> str:
     """Return which of these processes another supervisord runs, in words; empty if none: they are no orphans."""
+    kept = keeper(environment)
+    if kept is None:
+        return ""
+    return f"{kept[0]} is this instance, run by another supervisord (pid {kept[1]}): stop one of the two"
+
+
+def keeper(environment: Mapping[str, str]) -> tuple[Orphan, int] | None:
+    """Return the one of these processes that another supervisord runs, and that one's pid; None if there is none."""
     found = find(environment)
     family = {orphan.pid for orphan in found} | {os.getppid()}
     for orphan in found:
         stat = _stat(orphan.pid)
         parent = int(stat[_PARENT]) if stat else 0
         if parent not in family and b"supervisord" in _command(parent):
-            return f"{orphan} is this instance, run by another supervisord (pid {parent}): stop one of the two"
-    return ""
+            return orphan, parent
+    return None
 
 
 def end_left(environment: Mapping[str, str], say: Callable[[str], None]) -> None:
