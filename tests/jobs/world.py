@@ -234,6 +234,7 @@ class World:
         self.said: list[str] = []
         self.counter = 0
         self.connections: list[sqlite3.Connection] = []
+        self._reader: sqlite3.Connection | None = None
         self.full = False
         """Whether nothing can be written."""
         self.was_full = False
@@ -294,7 +295,7 @@ class World:
 
     def close(self) -> None:
         """Close whatever those who were killed left open."""
-        for connection in self.connections:
+        for connection in (*self.connections, *([self._reader] if self._reader else [])):
             connection.close()
 
     def fill(self, *, full: bool) -> None:
@@ -784,23 +785,23 @@ class World:
 
     def rows(self) -> list[tuple[str, str, int]]:
         """Return each job's id, state, and deaths that it is suspected of, as the journal has it."""
-        with closing(sqlite3.connect(self.folder / "journal.sqlite")) as connection:
-            try:
-                found = connection.execute("SELECT prompt_id, state, suspect FROM jobs").fetchall()
-            except sqlite3.OperationalError:  # there is none yet
-                return []
+        found = self._read("SELECT prompt_id, state, suspect FROM jobs")
         return [(str(each), str(state), int(suspect)) for each, state, suspect in found]
+
+    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return what the journal has, by a connection that is kept: to open one takes longer than to ask it."""
+        if self._reader is None:
+            self._reader = sqlite3.connect(self.folder / "journal.sqlite")
+        try:
+            return self._reader.execute(query, values).fetchall()
+        except sqlite3.OperationalError:  # there is none yet
+            return []
 
     def _begun(self, life: Comfyui) -> set[str]:
         """Return what the journal says to be running in a life: a job that was poisoned is no longer in its queue."""
-        with closing(sqlite3.connect(self.folder / "journal.sqlite")) as connection:
-            of_life = "SELECT id FROM lives WHERE token IN (?, ?)"
-            begun = f"SELECT prompt_id FROM jobs WHERE state = 'running' AND life IN ({of_life})"
-            tokens = (_token(life), token(life.process))
-            try:
-                return {str(each) for (each,) in connection.execute(begun, tokens).fetchall()}
-            except sqlite3.OperationalError:  # there is none yet
-                return set()
+        of_life = "SELECT id FROM lives WHERE token IN (?, ?)"
+        begun = f"SELECT prompt_id FROM jobs WHERE state = 'running' AND life IN ({of_life})"
+        return {str(each) for (each,) in self._read(begun, _token(life), token(life.process))}
 
     def settle_down(self) -> None:
         """Let everything take its course, undisturbed, until all is quiet."""
@@ -852,9 +853,7 @@ class World:
 
     def _check_charges(self, truth: Truth) -> None:
         """Check that a job is charged with what befell it, and with nothing else."""
-        with closing(sqlite3.connect(self.folder / "journal.sqlite")) as connection:
-            charged = "SELECT suspect, victim FROM jobs WHERE prompt_id = ?"
-            suspect, victim = connection.execute(charged, (truth.prompt_id,)).fetchone()
+        ((suspect, victim),) = self._read("SELECT suspect, victim FROM jobs WHERE prompt_id = ?", truth.prompt_id)
         told = f"{truth} is suspected of {suspect}, and was the victim of {victim}"
         assert truth.suspected.least <= suspect <= truth.suspected.most, told
         assert truth.met_outside.least <= victim <= truth.met_outside.most, told
