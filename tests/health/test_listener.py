@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,10 +41,30 @@ def _write(file: Path, *instances: Watched) -> None:
     fresh.replace(file)
 
 
-def _run(file: Path, make: Callable[[Watched], Watch] = _watch) -> Roster:
-    roster = Roster(file, make, GpuWatch())
-    threading.Thread(target=roster.run, daemon=True).start()
+_begun: list[tuple[Roster, threading.Thread]] = []
+
+
+def _begin(roster: Roster) -> Roster:
+    thread = threading.Thread(target=roster.run, daemon=True)
+    thread.start()
+    _begun.append((roster, thread))
     return roster
+
+
+def _run(file: Path, make: Callable[[Watched], Watch] = _watch) -> Roster:
+    return _begin(Roster(file, make, GpuWatch()))
+
+
+@pytest.fixture(autouse=True)
+def nobody_goes_on() -> Iterator[None]:
+    """End what a test has begun: other tests note what is decided in this process, and by whom."""
+    yield
+    while _begun:
+        roster, thread = _begun.pop()
+        roster.end()
+        thread.join(30)
+        roster.end()  # what it has begun to watch meanwhile
+    wait_until(lambda: not _threads(), what="nobody watches")
 
 
 def test_whoever_is_in_the_file_is_watched_and_nobody_else(one: Watched, tmp_path: Path) -> None:
@@ -114,7 +134,7 @@ def test_a_process_whose_errors_go_on_makes_room_for_the_next(one: Watched, tmp_
     make = lambda each: made.append(_watch(each)) or made[-1]  # type: ignore[func-returns-value]  # noqa: E731
     roster = Roster(file, make, GpuWatch())
     roster.give_up = given_up.set
-    threading.Thread(target=roster.run, daemon=True).start()
+    _begin(roster)
     try:
         wait_until(lambda: made)
         made[0].errors.note(0.0)
@@ -183,7 +203,7 @@ def test_gpus_are_looked_at_before_a_job_may_count_as_stalled(
     ]
     _write(tmp_path / "health.json", *all_watched, replace(one, rules=replace(one.rules, stall_after=0.1)))
     roster = Roster(tmp_path / "health.json", _watch, Gpus())
-    threading.Thread(target=roster.run, daemon=True).start()
+    _begin(roster)
     try:
         wait_until(lambda: paces == [period])
     finally:
