@@ -23,7 +23,7 @@ PATIENCE = 2.0
 _TURN = 1.0
 """Seconds between two turns."""
 _LATE = 5.0
-"""Seconds after a life's first answer from which the extension is taken not to be there."""
+"""Seconds after a life's first answer, or in a new journal, from which the extension is taken not to be there."""
 _SHARE = 0.05
 """Of ComfyUI's time, what looks at its queue from outside may take, while something moves there …"""
 _UNCHANGED = 30.0
@@ -96,6 +96,8 @@ class Porter:
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._sighting = Sighting()
         self._answers_since: float | None = None
+        self._unknown_since: float | None = None
+        """When the life that runs was first not in the journal, be it that this was begun anew; None: it is there."""
         self._replay: Replay | None = None
         self._next_look = (float("-inf"), float("-inf"))
         """When the queue may be looked at from outside again: if it has moved, and if it hasn't."""
@@ -251,10 +253,14 @@ class Porter:
         if not goes_on(process):
             return None  # it was seen before: whose life that is, the next sighting tells
         if newest and newest.is_run_by(process):
+            self._unknown_since = None
             if newest.is_handed_over:
                 self._say_once(newest, self._outside("our extension does not know the form of this ComfyUI's jobs"))
             return newest
-        if self._ward.extension and answers_for < _LATE:
+        now = time.monotonic()
+        if self._unknown_since is None:
+            self._unknown_since = now
+        if self._ward.extension and min(answers_for, now - self._unknown_since) < _LATE:
             return None
         life = self._journal.begin_life(process, time.time())
         if self._ward.extension:

@@ -94,6 +94,19 @@ def test_a_life_is_followed_from_outside_once_it_has_answered_for_a_while(turns:
     ]
 
 
+def test_the_extension_is_given_time_to_enter_its_life_into_a_new_journal(turns: Turns, kept: Kept) -> None:
+    """Somebody has deleted the old one, which the extension sees within a second, and the listener perhaps sooner."""
+    speaks(kept)
+    turns.at(0.0, SEEN)
+    turns.at(60.0)
+    kept.journal.put_aside()
+    turns.at(71.0)
+    turns.at(75.9)
+    assert (_pids(kept), turns.said) == ([], [])
+    turns.at(76.0)
+    assert _pids(kept) == [ME.pid]
+
+
 def test_where_no_extension_is_loaded_nobody_waits_for_it_nor_misses_it(outside: Turns, kept: Kept) -> None:
     outside.at(0.0, SEEN)
     assert (_pids(kept), outside.said) == ([ME.pid], [])
