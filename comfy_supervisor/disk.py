@@ -15,15 +15,17 @@ from . import machine
 from .errors import UserError
 from .model import Account, File
 
-_IN_THE_WAY = "a file is in the way: move it, or choose another folder (paths.state, paths.run, paths.logs)"
+_KEYS = "(paths.state, paths.run, paths.logs)"
+_IN_THE_WAY = f"a file is in the way: move it, or choose another folder {_KEYS}"
+_NOT_PERMITTED = f"not permitted: give us the folder, or choose another {_KEYS}"
 MENDS = {
     errno.EEXIST: _IN_THE_WAY,
     errno.ENOTDIR: _IN_THE_WAY,
     errno.ENOSPC: "the disk is full: free some space",
     errno.EDQUOT: "the disk quota is used up: free some space",
-    errno.EROFS: "the file system is read-only: choose another folder (paths.state, paths.run, paths.logs)",
-    errno.EACCES: "not permitted: give us the folder, or choose another (paths.state, paths.run, paths.logs)",
-    errno.EPERM: "not permitted: give us the folder, or choose another (paths.state, paths.run, paths.logs)",
+    errno.EROFS: f"the file system is read-only: choose another folder {_KEYS}",
+    errno.EACCES: _NOT_PERMITTED,
+    errno.EPERM: _NOT_PERMITTED,
 }
 
 
@@ -79,7 +81,10 @@ def make_folder(path: Path, mode: int | None = None, owner: Account | None = Non
         if owner and not _is_roots_alone(path.parent):
             _make_as(owner, path, mode)
             return
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # as in /proc
+            raise UserError(f"{path}: no folder can be made there: choose another {_KEYS}") from error
         if mode is not None and path.stat().st_mode & stat.S_ISVTX:
             raise UserError(f"{path}: is everybody's, as /tmp is; choose a folder of your own inside of it")
         if owner:

@@ -15,12 +15,17 @@ from ..comfyui import find
 from ..errors import UserError
 from ..model import File
 from ..settings import FILE_NAME, expanded, reference
+from ..settings.load import FILE_VARIABLE
+from .common import with_config
 
 
 @click.command("init")
-@click.option("-o", "--output", metavar="FILE", help="Where to write it; - prints it. Default: your config folder.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Where to write it; - prints it. Default: --config, or your config folder."
+)
 @click.option("--force", is_flag=True, help="Replace a file that is there; the old one is kept as FILE.old.")
-def command(output: str | None, force: bool) -> None:
+@with_config
+def command(config: str | None, output: str | None, force: bool) -> None:
     """Every key stands in it with its default and a line on what it is for; what was found is filled in.
 
     The file is found there without any option: in your config folder (root: /etc/comfy-supervisor).
@@ -28,7 +33,7 @@ def command(output: str | None, force: bool) -> None:
     if output == "-":
         click.echo(reference.example(_found()), nl=False)
         return
-    path = Path.cwd() / expanded(output, "--output") if output else _default()
+    path = _path((output, "--output"), (config, "--config"), (os.environ.get(FILE_VARIABLE), f"${FILE_VARIABLE}"))
     there = _is_there(path)
     if there and not force:
         raise UserError(f"{path}: is there already; --force replaces it and keeps the old one as {path.name}.old")
@@ -55,6 +60,11 @@ def _found() -> dict[str, Any]:
         if not value.isprintable():  # neither are bytes that are no UTF-8; a settings file can hold neither
             click.echo(f"{key} isn't filled in: {value!a} has characters that can't be printed", err=True)
     return {key: value for key, value in values.items() if value.isprintable()}
+
+
+def _path(*named: tuple[str | None, str]) -> Path:
+    """Return the first file that is named, and else the one that is found without any option."""
+    return next((Path.cwd() / expanded(file, origin) for file, origin in named if file), None) or _default()
 
 
 def _default() -> Path:

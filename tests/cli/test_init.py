@@ -56,6 +56,16 @@ def test_it_makes_the_folder(service: Service, found: dict[str, str]) -> None:
     assert load(service.folder / "a/b/new.toml", {}).settings.comfyui.directory == found["COMFYUI_DIR"]
 
 
+def test_the_file_that_is_named_as_the_settings_file_is_the_one_to_write(
+    service: Service, found: dict[str, str]
+) -> None:
+    service.ok("-c", "before.toml", "init", **found)
+    service.ok("init", "-c", "after.toml", **found)
+    service.ok("init", **found, COMFY_SUPERVISOR_CONFIG="said.toml")
+    for name in ("before.toml", "after.toml", "said.toml"):
+        assert load(service.folder / name, {}).settings.comfyui.directory == found["COMFYUI_DIR"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root's default is in /etc")
 def test_by_default_it_is_where_the_other_commands_look(service: Service, found: dict[str, str]) -> None:
     service.ok("init", **found)

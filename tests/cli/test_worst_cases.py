@@ -136,6 +136,10 @@ class TestPaths:
         assert why in said
         assert not list((service.folder / "home").iterdir())
 
+    def test_where_no_folder_can_be_made(self, service: Service) -> None:
+        service.settings(paths={"state": "/proc/comfy-supervisor"})
+        assert "no folder can be made there: choose another (paths.state, " in service.refused("render")
+
     def test_a_file_in_a_folders_place(self, service: Service) -> None:
         service.state.write_text("in the way")
         for state in (service.state, service.state / "below"):
