@@ -268,7 +268,7 @@ def test_of_an_answer_64_mib_are_read() -> None:
 
 def test_before_anybody_is_asked_nothing_is_strange() -> None:
     asked = Comfy("http://127.0.0.1:9")
-    assert (asked.unread, asked.strange) == ("", 0)
+    assert (asked.unread, asked.strange, asked.took) == ("", 0, 0.0)
 
 
 def test_an_answer_is_read_up_to_its_longest(asked: Comfy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,15 +59,18 @@ def test_the_empty_queue_of_a_successor_says_nothing(kept: Kept, server: Server)
     assert kept.journal.job("new") is None
 
 
-def test_of_poisoned_jobs_the_first_ran_and_the_others_were_not_tried(kept: Kept, server: Server) -> None:
+@pytest.mark.parametrize("running", ["a", "c"])
+def test_of_poisoned_jobs_the_first_ran_and_the_others_were_not_tried(kept: Kept, server: Server, running: str) -> None:
+    """Whatever their places: others may have come before the one that ran."""
     life = kept.life(1)
-    _queued(server, "a", "b", "c", running="a")
+    _queued(server, "a", "b", "c", running=running)
     _look(kept, server, life)
     _queued(server)
     server.history = dict.fromkeys("abc", STICKY)
     for _ in range(2):
         _look(kept, server, life)
-        assert [kept.job(each).state for each in "abc"] == [State.RUNNING, State.QUEUED, State.QUEUED]
+        states = {each: kept.job(each).state for each in "abc"}
+        assert states == {**dict.fromkeys("abc", State.QUEUED), running: State.RUNNING}
 
 
 def test_who_gave_up_for_the_listener_is_tried_again(kept: Kept, server: Server) -> None:
@@ -121,9 +124,23 @@ def test_what_nothing_has_changed_of_is_not_written(kept: Kept, server: Server) 
     life = kept.life(1)
     _queued(server, "a", "b", running="a")
     _look(kept, server, life)
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE jobs SET note = 'was old: this ComfyUI chooses its jobs'' ids'")
     before = [kept.job(each) for each in "ab"]
     _look(kept, server, life)
     assert [kept.job(each) for each in "ab"] == before
+
+
+@pytest.mark.parametrize("state", [State.DONE, State.FAILED])
+def test_what_ends_though_the_listener_has_asked_it_to_give_up_has_ended(
+    kept: Kept, server: Server, state: State
+) -> None:
+    life = kept.life(1)
+    kept.accept(life, "a", state=State.RUNNING)
+    assert kept.journal.ask("a")
+    server.history = {"a": Ending(state)}
+    _look(kept, server, life)
+    assert kept.job("a").state is state
 
 
 def test_a_user_who_interrupts_after_the_listener_has_the_last_word(kept: Kept, server: Server) -> None:
