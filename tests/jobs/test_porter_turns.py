@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -202,7 +203,7 @@ def test_one_that_gave_up_when_asked_is_told_of_as_it_was(turns: Turns, kept: Ke
 def test_while_nothing_changes_nothing_is_looked_at_for_ten_seconds(turns: Turns, kept: Kept) -> None:
     life = speaks(kept)
     turns.at(0.0, SEEN)
-    assert turns.looks(1.0, 9.9, 10.0, 19.9, 20.0) == [10.0, 20.0]
+    assert turns.looks(1.0, 9.9, 10.0, 19.9, 20.5) == [10.0, 20.5]
     kept.accept(life, "a")
     assert turns.looks(21.0, 22.0) == [21.0]
     turns.porter.see(replace(SEEN, work="moved"))
@@ -324,6 +325,26 @@ def test_a_trouble_is_said_once_and_anew_when_it_comes_again(turns: Turns) -> No
         turns.porter._guarded(deed)
     told = "no disk; jobs are not kept meanwhile"
     assert (turns.said, turns.carried.alarms) == ([told, told], [told, told])
+
+
+def test_another_trouble_is_said_at_once(turns: Turns) -> None:
+    def fails(why: str) -> None:
+        raise JournalError(why)
+
+    for why in "bac":
+        turns.porter._guarded(partial(fails, why))
+    assert turns.said == [f"{why}; jobs are not kept meanwhile" for why in "bac"]
+
+
+def test_a_porter_holds_up_no_exit(turns: Turns) -> None:
+    """A question of its to ComfyUI may take long."""
+    before = set(threading.enumerate())
+    turns.porter.start()
+    (carrying,) = set(threading.enumerate()) - before
+    turns.porter.end()
+    assert carrying.daemon
+    carrying.join(30.0)
+    assert not carrying.is_alive()
 
 
 def test_an_error_of_ours_is_said_whole_and_alarms_nobody(turns: Turns) -> None:
