@@ -151,6 +151,7 @@ def test_no_two_lives_have_one_name() -> None:
     (name, image), (other_name, other_image) = one.token.split("/"), another.token.split("/")
     assert (len(name), name == other_name, image) == (16, False, other_image)
     assert goes_on(Process(one.boot, one.pid, one.started, int(image)))
+    assert int(image) > 0, "the kernel tells a process its own"
     assert (one.pid, one.started) == (another.pid, another.started)
     assert len({one, another}) == 2
 

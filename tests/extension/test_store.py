@@ -267,6 +267,16 @@ def test_what_sqlite_says_of_a_sound_file(file: Path, said: str, is_damage: bool
     assert store.is_damaged(sqlite3.OperationalError(said), str(file)) is is_damage
 
 
+@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
+def test_a_file_of_either_format_is_sound(file: Path, mode: str) -> None:
+    """One whose making was broken off has the older one still."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(f"PRAGMA journal_mode = {mode}")
+        connection.execute("CREATE TABLE some (x)")
+    assert set(file.read_bytes()[18:20]) == {1 if mode == "DELETE" else 2}
+    assert not store.is_damaged(sqlite3.OperationalError("disk I/O error"), str(file))
+
+
 @pytest.mark.parametrize(
     ("content", "is_damage"),
     [(b"x" * 100, True), (b"SQLite format 4\0" + b"\1" * 84, True), (b"x", True), (b"", False), (None, False)],
