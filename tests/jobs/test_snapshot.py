@@ -211,6 +211,15 @@ def test_what_ended_after_one_whose_end_can_not_be_told_is_not_judged(
     assert [kept.job(each).state for each in "ab"] == [State.RUNNING, State.RUNNING]
 
 
+def test_a_job_with_another_note_that_has_gone_was_deleted(kept: Kept, server: Server) -> None:
+    life = kept.life(1)
+    kept.accept(life, "a")
+    with kept.journal._transaction() as sql:
+        sql.execute("UPDATE jobs SET note = 'was old: this ComfyUI chooses its jobs'' ids'")
+    _look(kept, server, life)
+    assert (kept.job("a").state, kept.job("a").note) == (State.DELETED, snapshot.GONE)
+
+
 def test_a_submission_that_a_life_does_not_know_when_it_speaks_has_not_come(kept: Kept, server: Server) -> None:
     seen, spoke = kept.life(1), kept.life(2)
     kept.accept(seen, "a")
