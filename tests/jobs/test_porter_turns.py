@@ -470,6 +470,18 @@ def test_what_was_seen_of_a_life_is_its_own_once_its_queue_can_be_read(
     assert not turns.carried.told
 
 
+def test_beside_a_life_that_was_seen_before_it_spoke_those_that_are_over_are_settled(
+    turns: Turns, kept: Kept, server: Server
+) -> None:
+    turns.at(0.0, SEEN)
+    server.items = {"a": [0.0, "a", {}, {}, []]}
+    turns.at(5.0)
+    kept.accept(kept.life(1), "b")
+    speaks(kept)
+    turns.at(40.0)
+    assert server.submitted == ["b"]
+
+
 @pytest.mark.parametrize("boot", ["0", "zzz"])
 def test_a_life_of_another_process_that_was_seen_from_outside_is_over(
     turns: Turns, kept: Kept, server: Server, boot: str
