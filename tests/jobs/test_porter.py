@@ -333,6 +333,7 @@ def test_a_life_in_a_new_journal_is_not_taken_for_one_of_the_old(
     """A new journal counts its lives from one again, and begins before the new image has been seen."""
     executes = {111}
     monkeypatch.setattr(porter, "goes_on", lambda process: process.image in executes)
+    kept.settle(kept.life(7))  # one before, so that the new journal's first number is lower
     speaks(kept)
     carried.porter.see(replace(SEEN, process=replace(PROCESS, image=111)))
     wait_until(lambda: carried.porter._replay)
