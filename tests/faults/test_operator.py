@@ -114,11 +114,11 @@ class TestMisconfigured:
             patient.start_fault(fault)
             assert patient.run(*(["up", "-d"] if count == 1 else ["restart"])).returncode == 2 - count
             patient.wait_for_word("GAVE_UP")
+            patient.wait_for(lambda count=count: patient.log().count("waiting (configuration)") == count, what="held")  # type: ignore[misc]
             patient.stays(2.5)
             (row,) = patient.status()
             assert row["state"] == "HELD"
             assert ["main.py: error: ", "exit status 2"][count - 1] in row["text"]
-            assert patient.log().count("waiting (configuration)") == count
             patient.start_fault("")
             patient.ok("start")
             patient.wait_for_word("IDLE")
