@@ -17,8 +17,8 @@ import click
 
 from ..errors import UserError
 from ..model import SHARED_STATE
-from ..settings import FILE_NAME, Loaded, Settings, expanded, find, load, salvage
-from ..settings.load import FILE_VARIABLE
+from ..settings import FILE_NAME, Loaded, Settings, find, load, salvage
+from ..settings.load import named
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,18 +42,17 @@ def with_config(function: F) -> F:
     @click.pass_context
     @functools.wraps(function)
     def wrapped(ctx: click.Context, /, *args: Any, config: str | None, **kwargs: Any) -> Any:
-        named = config or ctx.obj
-        _refuse_folder(named)
-        return function(named, *args, **kwargs)
+        file = config or ctx.obj
+        _refuse_folder(file)
+        return function(file, *args, **kwargs)
 
     return wrapped  # type: ignore[return-value]
 
 
 def _refuse_folder(config: str | None) -> None:
     """Raise UserError if a folder is named as the settings file."""
-    named, origin = (config, "--config") if config else (os.environ.get(FILE_VARIABLE, ""), f"${FILE_VARIABLE}")
-    path = Path.cwd() / expanded(named, origin)
-    if named and path.is_dir():
+    path, origin = named(config, os.environ, Path.cwd()) or (None, "")
+    if path and path.is_dir():
         inside = path / FILE_NAME
         mend = f"did you mean {inside}?" if inside.is_file() else f"name the file in it, such as {inside}"
         raise UserError(f"{path}: is a folder, though {origin} names it as the settings file; {mend}")

@@ -15,7 +15,7 @@ from ..comfyui import find
 from ..errors import UserError
 from ..model import File
 from ..settings import FILE_NAME, expanded, reference
-from ..settings.load import FILE_VARIABLE
+from ..settings.load import named
 from .common import with_config
 
 
@@ -33,7 +33,7 @@ def command(config: str | None, output: str | None, force: bool) -> None:
     if output == "-":
         click.echo(reference.example(_found()), nl=False)
         return
-    path = _path((output, "--output"), (config, "--config"), (os.environ.get(FILE_VARIABLE), f"${FILE_VARIABLE}"))
+    path = Path.cwd() / expanded(output, "--output") if output else _default(config)
     there = _is_there(path)
     if there and not force:
         raise UserError(f"{path}: is there already; --force replaces it and keeps the old one as {path.name}.old")
@@ -62,12 +62,10 @@ def _found() -> dict[str, Any]:
     return {key: value for key, value in values.items() if value.isprintable()}
 
 
-def _path(*named: tuple[str | None, str]) -> Path:
-    """Return the first file that is named, and else the one that is found without any option."""
-    return next((Path.cwd() / expanded(file, origin) for file, origin in named if file), None) or _default()
-
-
-def _default() -> Path:
+def _default(config: str | None) -> Path:
+    """Return the file that is named as the settings file, and else where it is found without any option."""
+    if found := named(config, os.environ, Path.cwd()):
+        return found[0]
     here = machine.look()
     if here.root:
         return Path("/etc/comfy-supervisor") / FILE_NAME

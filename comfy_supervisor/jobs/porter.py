@@ -226,7 +226,7 @@ class Porter:
         if state == self._calm and now < self._calm_until:
             return
         self._calm = None
-        life = self._life(seen.process, now - self._answers_since)
+        life = self._life(seen.process, self._answers_since, now)
         if life is None or not self._settled(life, seen, now - self._answers_since):
             return
         if self._carried(life, seen, now):
@@ -247,7 +247,7 @@ class Porter:
             self._pruned = now
             self._journal.prune(self._ward.history)
 
-    def _life(self, process: Process, answers_for: float) -> Life | None:
+    def _life(self, process: Process, answers_since: float, now: float) -> Life | None:
         """Return the life that runs; one that the extension does not speak of is noted after a while."""
         newest = self._journal.newest_life()
         if not goes_on(process):
@@ -257,10 +257,9 @@ class Porter:
             if newest.is_handed_over:
                 self._say_once(newest, self._outside("our extension does not know the form of this ComfyUI's jobs"))
             return newest
-        now = time.monotonic()
         if self._unknown_since is None:
             self._unknown_since = now
-        if self._ward.extension and min(answers_for, now - self._unknown_since) < _LATE:
+        if self._ward.extension and now - max(answers_since, self._unknown_since) < _LATE:
             return None
         life = self._journal.begin_life(process, time.time())
         if self._ward.extension:

@@ -64,15 +64,22 @@ def expanded(text: str, origin: str) -> Path:
         raise UserError(f'{origin}: "{text}": no home folder is known for {home}; write the path in full') from error
 
 
+def named(given: str | None, environ: Mapping[str, str], cwd: Path) -> tuple[Path, str] | None:
+    """Return the file that somebody names as the settings file, absolute, and by what; None if nobody does.
+
+    Raises UserError if it is in a home folder that there isn't.
+    """
+    file, origin = (given, "--config") if given else (environ.get(FILE_VARIABLE), f"${FILE_VARIABLE}")
+    return (cwd / expanded(file, origin), origin) if file else None
+
+
 def find(given: str | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
     """Return the settings file to use, absolute, or None if there is none.
 
     Raises UserError if one was named (``--config`` or $COMFY_SUPERVISOR_CONFIG) and isn't there.
     """
-    named = given or environ.get(FILE_VARIABLE)
-    if named:
-        origin = "--config" if given else f"${FILE_VARIABLE}"
-        file = cwd / expanded(named, origin)
+    if found := named(given, environ, cwd):
+        file, origin = found
         if not file.is_file():
             raise UserError(f"{file}: no such file, though {origin} names it; comfy-supervisor init writes one")
         return file
